@@ -1,0 +1,92 @@
+// Engines run packed models; a session is one model being run, with its state.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sprnn/pack.hpp"
+
+namespace sprnn {
+
+struct SessionOptions {
+  int batch = 1;    // sequences side by side, 1 to 4096
+  int threads = 0;  // cpu and interpreter: 0 takes as many as affinity and the cgroup quota allow
+  std::string isa;  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
+};
+
+// One call's worth of timesteps. The arrays belong to the caller and must not overlap. The session's
+// state goes in as the state before the first step and comes out as the state after the last.
+struct Sequence {
+  std::int64_t steps = 0;     // T >= 1
+  const float* x = nullptr;   // [T, B, I], or [B, T, I] with batch_first; rounded to the model's dtype on reading
+  float* y = nullptr;         // [T, B, D*R] or [B, T, D*R]; padded steps are written as zeros
+  const std::int64_t* lengths = nullptr;  // [B], each in 1..T, or null: all T
+  bool batch_first = false;
+};
+
+// Not safe for concurrent calls; different sessions are independent. `run` allocates nothing, except
+// that a model with a reverse direction grows its workspace to the longest sequence seen.
+class Session {
+ public:
+  virtual ~Session() = default;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  [[nodiscard]] virtual std::string_view engine() const noexcept = 0;
+  [[nodiscard]] virtual std::string_view isa() const noexcept { return ""; }  // cpu only
+  [[nodiscard]] virtual int threads() const noexcept { return 1; }
+  [[nodiscard]] int batch() const noexcept { return batch_; }
+  [[nodiscard]] const Problem& problem() const noexcept { return problem_; }
+
+  // Bidirectional models take whole sequences only: a second run without reset() or set_state() in
+  // between is refused with Error(unsupported), since a chunk cannot know what comes after it.
+  virtual void run(const Sequence& sequence) = 0;
+
+  // State of all layers: h [L*D, B, R], c [L*D, B, H] (empty spans unless lstm), float, rounded to the
+  // model's dtype. Sizes are checked: Error(invalid_argument).
+  virtual void get_state(std::span<float> h, std::span<float> c) const = 0;
+  virtual void set_state(std::span<const float> h, std::span<const float> c) = 0;
+  // One batch entry: h [L*D, R], c [L*D, H].
+  virtual void get_state(int entry, std::span<float> h, std::span<float> c) const = 0;
+  virtual void set_state(int entry, std::span<const float> h, std::span<const float> c) = 0;
+  virtual void reset() = 0;           // zeros
+  virtual void reset(int entry) = 0;  // zeros for one batch entry
+
+  // Other weights under the same plan (same problem shapes and layouts); the state is kept.
+  virtual void set_weights(std::shared_ptr<const Packed> packed) = 0;
+
+ protected:
+  Session(const Problem& problem, int batch) : problem_(problem), batch_(batch) {}
+  Problem problem_;
+  int batch_;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;  // "reference", "interpreter", "cpu"
+  // Empty if the engine can run this plan on this machine, else the reason, for people.
+  [[nodiscard]] virtual std::string refusal(const Plan& plan) const = 0;
+  // Throws Error(unsupported) with the refusal, Error(invalid_argument) for bad options.
+  [[nodiscard]] virtual std::unique_ptr<Session> session(std::shared_ptr<const Packed> packed,
+                                                         const SessionOptions& options) const = 0;
+};
+
+// The engines of this build, the preferred first. The environment variable SPRNN_ENGINE, if set, is what
+// "auto" takes.
+[[nodiscard]] std::span<const Engine* const> engines() noexcept;
+// By name; "auto": the first without a refusal. Throws Error(unsupported) with each engine's refusal.
+[[nodiscard]] const Engine& find_engine(std::string_view name, const Plan& plan);
+
+// Instruction sets of the cpu engine on this processor, the best first: {"avx512", "avx2", "scalar"}.
+[[nodiscard]] std::vector<std::string> cpu_isas();
+
+}  // namespace sprnn

@@ -1,0 +1,31 @@
+// NumPy .npy arrays: version 1 to 3, C order, little-endian.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace sprnn {
+
+struct FloatArray {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+};
+
+struct IntArray {
+  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> values;
+};
+
+// float16, float32 or float64 (rounded to float; a finite value beyond float's range is an error).
+[[nodiscard]] FloatArray load_npy_floats(const std::filesystem::path& path);
+[[nodiscard]] FloatArray parse_npy_floats(const std::vector<std::byte>& bytes, const std::string& name);
+// int32 or int64.
+[[nodiscard]] IntArray load_npy_ints(const std::filesystem::path& path);
+[[nodiscard]] IntArray parse_npy_ints(const std::vector<std::byte>& bytes, const std::string& name);
+// float32, version 1.0; written to a temporary name and renamed.
+void save_npy(const FloatArray& array, const std::filesystem::path& path);
+
+}  // namespace sprnn

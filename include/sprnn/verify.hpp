@@ -1,0 +1,32 @@
+// Running an engine against the float64 reference on random input, by the project's own tolerance.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "sprnn/engine.hpp"
+
+namespace sprnn {
+
+struct VerifyOptions {
+  std::string engine = "auto";
+  int batch = 1;
+  std::int64_t steps = 256;
+  std::uint64_t seed = 0;
+  int threads = 0;
+  std::string isa;
+};
+
+struct VerifyResult {
+  std::string engine;      // that ran
+  double rel_error = 0.0;  // ||out - ref|| / ||ref|| over y and the final states
+  double bound = 0.0;
+  bool passed = false;     // rel_error <= bound, and every output was written
+};
+
+// The larger of a fixed figure (fp32 1e-5, fp16 2e-3, bf16 1.5e-2) and twice the error of a naive loop in
+// the model's own precision on the same data: chaotic weights amplify any rounding.
+[[nodiscard]] VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& options);
+
+}  // namespace sprnn

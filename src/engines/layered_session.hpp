@@ -1,0 +1,51 @@
+// What every engine's session shares: checking the call, the state, and walking through layers,
+// directions and time tiles. An engine only has to run one direction of one layer.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sprnn/engine.hpp"
+
+namespace sprnn {
+
+// One direction of one layer over `steps` timesteps. Element (t, b, i) of x is
+// x[t * x_time + b * x_batch + i], of y likewise. Values of x may be off the model's dtype grid only in
+// the first layer: the engine rounds what it reads.
+struct DirectionRun {
+  std::int64_t steps = 0;
+  const float* x = nullptr;
+  std::int64_t x_time = 0, x_batch = 0;
+  float* y = nullptr;
+  std::int64_t y_time = 0, y_batch = 0;
+  // Valid steps of each batch entry counted from this run's first step, already clamped to 0..steps, or
+  // null: all of them. At an invalid step y is zero and the state stays.
+  const std::int64_t* lengths = nullptr;
+  float* h = nullptr;  // [B, R] in and out, on the dtype's grid
+  float* c = nullptr;  // [B, H] in and out, fp32; null unless lstm
+};
+
+class LayeredSession : public Session {
+ public:
+  void run(const Sequence& sequence) final;
+  void get_state(std::span<float> h, std::span<float> c) const final;
+  void set_state(std::span<const float> h, std::span<const float> c) final;
+  void get_state(int entry, std::span<float> h, std::span<float> c) const final;
+  void set_state(int entry, std::span<const float> h, std::span<const float> c) final;
+  void reset() final;
+  void reset(int entry) final;
+  void set_weights(std::shared_ptr<const Packed> packed) final;
+
+ protected:
+  // `tile_steps`: how many timesteps of an intermediate layer's output are held at a time.
+  LayeredSession(std::shared_ptr<const Packed> packed, int batch, std::int64_t tile_steps);
+
+  virtual void run_direction(std::size_t direction, const DirectionRun& run) = 0;
+  // Called by set_weights after packed_ has changed.
+  virtual void weights_changed() {}
+
+  std::shared_ptr<const Packed> packed_;
+};
+
+}  // namespace sprnn

@@ -1,0 +1,49 @@
+// What a strategy supplies to the common code of plan and pack. There are two: cpu and gather.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "sprnn/pack.hpp"
+#include "sprnn/plan.hpp"
+
+namespace sprnn {
+
+namespace cpu {
+
+[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
+                                 const CpuWishes& wishes);
+// Sections of the matrices that are not `none`.
+[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan, const Problem& problem);
+// Throws Error(format): everything the engine relies on. `problem` has been validated.
+void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
+// Fills w_ih, w_hh and w_hr of `weights`. Sections have been validated.
+void unpack(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem,
+            Direction& weights);
+[[nodiscard]] std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& plan,
+                                             const Problem& problem);
+void to_json(nlohmann::json& json, const CpuPlan& plan);
+void from_json(const nlohmann::json& json, CpuPlan& plan);  // throws Error(format)
+[[nodiscard]] std::string to_text(const CpuPlan& plan);     // one line
+
+}  // namespace cpu
+
+namespace gather {
+
+// The same six, for GatherPlan.
+[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
+                                 const GatherWishes& wishes);
+[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan, const Problem& problem);
+void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
+void unpack(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem,
+            Direction& weights);
+[[nodiscard]] std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& plan,
+                                             const Problem& problem);
+void to_json(nlohmann::json& json, const GatherPlan& plan);
+void from_json(const nlohmann::json& json, GatherPlan& plan);
+[[nodiscard]] std::string to_text(const GatherPlan& plan);
+
+}  // namespace gather
+
+}  // namespace sprnn
