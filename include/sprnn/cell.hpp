@@ -67,9 +67,10 @@ struct Cell {
 [[nodiscard]] Cell gru_cell() noexcept;
 [[nodiscard]] Cell lstm_cell() noexcept;
 
-[[nodiscard]] std::string_view to_string(CellKind kind) noexcept;        // "rnn", "gru", "lstm"
-[[nodiscard]] std::string_view to_string(ActivationKind kind) noexcept;  // ONNX's name: "Sigmoid", "HardSigmoid"
-[[nodiscard]] ActivationKind parse_activation(std::string_view name);    // case-insensitive; throws Error
+[[nodiscard]] std::string_view to_string(CellKind kind) noexcept;  // "rnn", "gru", "lstm"
+[[nodiscard]] std::string_view to_string(
+    ActivationKind kind) noexcept;  // ONNX's name: "Sigmoid", "HardSigmoid"
+[[nodiscard]] ActivationKind parse_activation(std::string_view name);  // case-insensitive; throws Error
 // "tanh", "relu", "gru", "lstm" for the standard cells; else the kind and its variants:
 // "lstm(input_forget, clip=3)".
 [[nodiscard]] std::string to_string(const Cell& cell);

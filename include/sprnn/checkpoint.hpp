@@ -24,8 +24,8 @@ struct StoredTensor {
 };
 
 struct Checkpoint {
-  std::vector<StoredTensor> tensors;           // in the order of their data in the file
-  std::map<std::string, std::string> metadata; // the file's __metadata__
+  std::vector<StoredTensor> tensors;            // in the order of their data in the file
+  std::map<std::string, std::string> metadata;  // the file's __metadata__
 
   [[nodiscard]] const StoredTensor* find(std::string_view name) const noexcept;  // nullptr: not there
 };

@@ -9,24 +9,24 @@
 namespace sprnn {
 
 struct GpuDescription {
-  int compute_capability = 90;           // 80, 90, ...
+  int compute_capability = 90;  // 80, 90, ...
   int sm_count = 132;
-  int registers_per_sm = 65536;          // 32-bit
+  int registers_per_sm = 65536;  // 32-bit
   int max_registers_per_thread = 255;
   std::int64_t shared_bytes_per_block = 232448;  // the opt-in limit
   std::int64_t shared_bytes_per_sm = 233472;
   std::int64_t l2_bytes = 52428800;
   std::int64_t memory_bytes = 85000000000;
-  int max_cluster_size = 16;             // 1: no clusters
-  double clock_ghz = 1.755;              // at which the costs below were measured
-  double l2_gbytes_per_s = 5500;         // streamed weights
+  int max_cluster_size = 16;      // 1: no clusters
+  double clock_ghz = 1.755;       // at which the costs below were measured
+  double l2_gbytes_per_s = 5500;  // streamed weights
   bool operator==(const GpuDescription&) const = default;
 };
 
 struct CpuDescription {
-  int threads = 1;                // as many as affinity and the cgroup quota allow
-  std::string isa = "scalar";     // "avx512", "avx2", "scalar": the best that the processor has
-  std::int64_t l1_bytes = 32768;  // data, a core
+  int threads = 1;                  // as many as affinity and the cgroup quota allow
+  std::string isa = "scalar";       // "avx512", "avx2", "scalar": the best that the processor has
+  std::int64_t l1_bytes = 32768;    // data, a core
   std::int64_t l2_bytes = 1048576;  // a core
   std::int64_t l3_bytes = 0;        // shared
   bool operator==(const CpuDescription&) const = default;

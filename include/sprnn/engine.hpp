@@ -21,9 +21,10 @@ struct SessionOptions {
 // One call's worth of timesteps. The arrays belong to the caller and must not overlap. The session's
 // state goes in as the state before the first step and comes out as the state after the last.
 struct Sequence {
-  std::int64_t steps = 0;     // T >= 1
-  const float* x = nullptr;   // [T, B, I], or [B, T, I] with batch_first; rounded to the model's dtype on reading
-  float* y = nullptr;         // [T, B, D*R] or [B, T, D*R]; padded steps are written as zeros
+  std::int64_t steps = 0;  // T >= 1
+  const float* x =
+      nullptr;         // [T, B, I], or [B, T, I] with batch_first; rounded to the model's dtype on reading
+  float* y = nullptr;  // [T, B, D*R] or [B, T, D*R]; padded steps are written as zeros
   const std::int64_t* lengths = nullptr;  // [B], each in 1..T, or null: all T
   bool batch_first = false;
 };

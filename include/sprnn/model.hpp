@@ -52,12 +52,12 @@ struct Model {
   bool operator==(const Model&) const = default;
 
   [[nodiscard]] std::int64_t num_layers() const noexcept { return static_cast<std::int64_t>(layers.size()); }
-  [[nodiscard]] std::int64_t num_directions() const noexcept;   // 1 or 2
-  [[nodiscard]] std::int64_t state_size() const noexcept;       // R: width of h of one direction, P or H
-  [[nodiscard]] std::int64_t output_size() const noexcept;      // directions * R
-  [[nodiscard]] bool is_bidirectional() const noexcept;         // num_directions() == 2
-  [[nodiscard]] bool is_streamable() const noexcept;            // no direction runs in reverse: chunks make sense
-  [[nodiscard]] bool has_cell_state() const noexcept;           // lstm
+  [[nodiscard]] std::int64_t num_directions() const noexcept;  // 1 or 2
+  [[nodiscard]] std::int64_t state_size() const noexcept;      // R: width of h of one direction, P or H
+  [[nodiscard]] std::int64_t output_size() const noexcept;     // directions * R
+  [[nodiscard]] bool is_bidirectional() const noexcept;        // num_directions() == 2
+  [[nodiscard]] bool is_streamable() const noexcept;   // no direction runs in reverse: chunks make sense
+  [[nodiscard]] bool has_cell_state() const noexcept;  // lstm
   // Input size of layer l: input_size for the first, output_size() for the others.
   [[nodiscard]] std::int64_t layer_input_size(std::int64_t layer) const noexcept;
 };

@@ -30,14 +30,22 @@ class Section {
   [[nodiscard]] const std::byte* data() const noexcept { return data_.get(); }
   // The bytes as an array of T; size() must be a multiple of sizeof(T).
   template <class T>
-  [[nodiscard]] T* as() noexcept { return reinterpret_cast<T*>(data_.get()); }
+  [[nodiscard]] T* as() noexcept {
+    return reinterpret_cast<T*>(data_.get());
+  }
   template <class T>
-  [[nodiscard]] const T* as() const noexcept { return reinterpret_cast<const T*>(data_.get()); }
+  [[nodiscard]] const T* as() const noexcept {
+    return reinterpret_cast<const T*>(data_.get());
+  }
   template <class T>
-  [[nodiscard]] std::size_t count() const noexcept { return size_ / sizeof(T); }
+  [[nodiscard]] std::size_t count() const noexcept {
+    return size_ / sizeof(T);
+  }
 
  private:
-  struct Free { void operator()(std::byte* p) const noexcept; };
+  struct Free {
+    void operator()(std::byte* p) const noexcept;
+  };
   std::string name_;
   std::size_t size_ = 0;
   std::unique_ptr<std::byte[], Free> data_;
@@ -47,8 +55,8 @@ class Section {
 // meaning belong to the strategy (docs/format.md); what is not worth packing is kept as it is.
 struct PackedDirection {
   std::vector<Section> sections;
-  std::vector<float> b_ih, b_hh;  // [G*H] or empty
-  std::vector<float> peephole;    // [3*H] or empty
+  std::vector<float> b_ih, b_hh;                                      // [G*H] or empty
+  std::vector<float> peephole;                                        // [3*H] or empty
   [[nodiscard]] const Section& section(std::string_view name) const;  // throws Error(internal)
   [[nodiscard]] Section& section(std::string_view name);
 };
@@ -63,7 +71,7 @@ struct PackFigure {
 // A model ready for an engine. Immutable once made; one serves any number of sessions at once.
 struct Packed {
   Plan plan;
-  std::vector<PackedDirection> directions;  // as in plan.directions
+  std::vector<PackedDirection> directions;            // as in plan.directions
   [[nodiscard]] std::int64_t bytes() const noexcept;  // of all sections
 };
 
@@ -74,7 +82,8 @@ struct Packed {
 void validate(const Packed& packed);
 [[nodiscard]] std::vector<PackFigure> pack_report(const Packed& packed, std::size_t direction);
 
-// .sprnn files (docs/format.md): data only, never machine code. Saving writes to a temporary name and renames.
+// .sprnn files (docs/format.md): data only, never machine code. Saving writes to a temporary name and
+// renames.
 void save_packed(const Packed& packed, const std::filesystem::path& path);
 [[nodiscard]] Packed load_packed(const std::filesystem::path& path);  // validated
 [[nodiscard]] Packed parse_packed(const std::vector<std::byte>& bytes, const std::string& name);

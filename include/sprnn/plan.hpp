@@ -65,8 +65,8 @@ struct CostPart {
 
 // A candidate that was not chosen.
 struct Rejected {
-  std::string candidate;  // "gather, 2 groups, 8 lanes a row"
-  std::string reason;     // "needs 241 KiB shared memory a CTA, 227 available: batch 8 would fit"
+  std::string candidate;      // "gather, 2 groups, 8 lanes a row"
+  std::string reason;         // "needs 241 KiB shared memory a CTA, 227 available: batch 8 would fit"
   double microseconds = 0.0;  // its predicted cost, 0 if it cannot work at all
   bool operator==(const Rejected&) const = default;
 };
@@ -87,12 +87,13 @@ struct DirectionPlan {
 struct Plan {
   Device device;
   Problem problem;
-  std::vector<DirectionPlan> directions;  // as in the problem
+  std::vector<DirectionPlan> directions;                    // as in the problem
   [[nodiscard]] std::int64_t state_bytes() const noexcept;  // h and c of all layers for the batch
   bool operator==(const Plan&) const = default;
 };
 
-// Wishes that override the planner's choice; a wish that cannot be met is an Error(unsupported) that says why.
+// Wishes that override the planner's choice; a wish that cannot be met is an Error(unsupported) that says
+// why.
 struct PlanOptions {
   CpuWishes cpu;
   GatherWishes gather;

@@ -32,18 +32,18 @@ struct Pattern {
 
 struct PruneOptions {
   Pattern pattern;
-  double density = 1.0;                    // of every W_hh, in [0, 1]
-  std::optional<double> input_density;     // of every W_ih; absent: W_ih is left alone
-  std::vector<double> layer_density;       // absent or one a layer: replaces `density`
-  std::vector<double> layer_input_density; // likewise for W_ih
+  double density = 1.0;                     // of every W_hh, in [0, 1]
+  std::optional<double> input_density;      // of every W_ih; absent: W_ih is left alone
+  std::vector<double> layer_density;        // absent or one a layer: replaces `density`
+  std::vector<double> layer_input_density;  // likewise for W_ih
 };
 
 struct MatrixReport {
   std::string name;  // "weight_hh_l0"
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  double wanted = 1.0;   // density asked for
-  double reached = 1.0;  // stored non-zeros / entries
+  double wanted = 1.0;       // density asked for
+  double reached = 1.0;      // stored non-zeros / entries
   std::int64_t min_row = 0;  // non-zeros in the row with the fewest
   std::int64_t max_row = 0;  // and with the most
   double norm_lost = 0.0;    // ||W - pruned W|| / ||W||, Frobenius; 0 for a zero matrix

@@ -22,7 +22,7 @@ struct VerifyResult {
   std::string engine;      // that ran
   double rel_error = 0.0;  // ||out - ref|| / ||ref|| over y and the final states
   double bound = 0.0;
-  bool passed = false;     // rel_error <= bound, and every output was written
+  bool passed = false;  // rel_error <= bound, and every output was written
 };
 
 // The larger of a fixed figure (fp32 1e-5, fp16 2e-3, bf16 1.5e-2) and twice the error of a naive loop in

@@ -12,10 +12,11 @@ namespace sprnn {
 
 namespace cpu {
 
-[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
-                                 const CpuWishes& wishes);
+[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
+                                 const Device& device, const CpuWishes& wishes);
 // Sections of the matrices that are not `none`.
-[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan, const Problem& problem);
+[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
+                                        const Problem& problem);
 // Throws Error(format): everything the engine relies on. `problem` has been validated.
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
 // Fills w_ih, w_hh and w_hr of `weights`. Sections have been validated.
@@ -32,9 +33,10 @@ void from_json(const nlohmann::json& json, CpuPlan& plan);  // throws Error(form
 namespace gather {
 
 // The same six, for GatherPlan.
-[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
-                                 const GatherWishes& wishes);
-[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan, const Problem& problem);
+[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
+                                 const Device& device, const GatherWishes& wishes);
+[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
+                                        const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
 void unpack(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem,
             Direction& weights);
