@@ -13,7 +13,7 @@ namespace {
 
 class SixteenBits : public testing::TestWithParam<DType> {};
 INSTANTIATE_TEST_SUITE_P(Types, SixteenBits, testing::Values(DType::fp16, DType::bf16),
-                         [](const auto& info) { return std::string(to_string(info.param)); });
+                         [](const auto& each) { return std::string(to_string(each.param)); });
 
 TEST_P(SixteenBits, EveryBitPatternSurvivesARoundTrip) {
   for (std::uint32_t bits = 0; bits < 0x10000U; ++bits) {
