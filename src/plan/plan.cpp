@@ -1,0 +1,37 @@
+#include "sprnn/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <numeric>
+
+#include "plan/problem_check.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn {
+
+double DirectionPlan::microseconds() const noexcept {
+  return std::accumulate(cost.begin(), cost.end(), 0.0,
+                         [](double sum, const CostPart& part) { return sum + part.microseconds; });
+}
+
+std::int64_t Plan::state_bytes() const noexcept {
+  const std::int64_t width = problem.projection_size > 0 ? problem.projection_size : problem.hidden_size;
+  std::int64_t floats = 0;
+  for (const DirectionProblem& direction : problem.directions) {
+    floats += width + (direction.cell.kind == CellKind::lstm ? problem.hidden_size : 0);
+  }
+  return floats * problem.batch * static_cast<std::int64_t>(sizeof(float));
+}
+
+Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& options) {
+  check(problem, ErrorCode::invalid_argument);
+  Plan plan{device, problem, {}};
+  for (const DirectionProblem& direction : problem.directions) {
+    plan.directions.push_back(device.is_gpu() ? gather::plan(problem, direction, device, options.gather)
+                                              : cpu::plan(problem, direction, device, options.cpu));
+  }
+  return plan;
+}
+
+}  // namespace sprnn

@@ -1,0 +1,211 @@
+// Plans as JSON, both ways.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/json.hpp"
+#include "plan/plan_json.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn {
+
+namespace {
+
+using nlohmann::json;
+
+json matrix_json(const MatrixSummary& m) {
+  return {{"rows", m.rows},
+          {"cols", m.cols},
+          {"row_nonzeros", m.row_nonzeros},
+          {"group_columns", m.group_columns},
+          {"tile_slots", m.tile_slots}};
+}
+
+MatrixSummary matrix_from(const json& j) {
+  MatrixSummary m;
+  m.rows = integer_at<std::int64_t>(j, "rows");
+  m.cols = integer_at<std::int64_t>(j, "cols");
+  for (const json& count : j.at("row_nonzeros")) {
+    m.row_nonzeros.push_back(to_integer<std::int32_t>(count, "row_nonzeros"));
+  }
+  m.group_columns = integer_at<std::int64_t>(j, "group_columns");
+  m.tile_slots = integer_at<std::int64_t>(j, "tile_slots");
+  return m;
+}
+
+json cell_json(const Cell& cell) {
+  json activations = json::array();
+  for (const Activation& a : cell.activations) {
+    activations.push_back({{"kind", to_string(a.kind)}, {"alpha", a.alpha}, {"beta", a.beta}});
+  }
+  json j = {{"kind", to_string(cell.kind)},
+            {"activations", activations},
+            {"reset_before_product", cell.reset_before_product},
+            {"input_forget", cell.input_forget}};
+  if (cell.clip) j["clip"] = *cell.clip;
+  return j;
+}
+
+CellKind kind_from(const std::string& name) {
+  for (const CellKind kind : {CellKind::rnn, CellKind::gru, CellKind::lstm}) {
+    if (name == to_string(kind)) return kind;
+  }
+  throw Error(ErrorCode::format, fmt::format("cell kind '{}': expected rnn, gru or lstm", name));
+}
+
+Cell cell_from(const json& j) {
+  Cell cell;
+  cell.kind = kind_from(j.at("kind").get<std::string>());
+  const json& activations = j.at("activations");
+  if (!activations.is_array() || activations.size() != cell.activations.size()) {
+    throw Error(ErrorCode::format,
+                fmt::format("activations: expected a list of {}", cell.activations.size()));
+  }
+  for (std::size_t i = 0; i < cell.activations.size(); ++i) {
+    const json& a = activations[i];
+    cell.activations[i] = {parse_activation(a.at("kind").get<std::string>()), a.at("alpha").get<float>(),
+                           a.at("beta").get<float>()};
+  }
+  j.at("reset_before_product").get_to(cell.reset_before_product);
+  j.at("input_forget").get_to(cell.input_forget);
+  if (j.contains("clip")) cell.clip = j.at("clip").get<float>();
+  return cell;
+}
+
+json problem_json(const Problem& problem) {
+  json directions = json::array();
+  for (const DirectionProblem& d : problem.directions) {
+    directions.push_back({{"layer", d.layer},
+                          {"reverse", d.reverse},
+                          {"cell", cell_json(d.cell)},
+                          {"bias", d.bias},
+                          {"peephole", d.peephole},
+                          {"weight_ih", matrix_json(d.w_ih)},
+                          {"weight_hh", matrix_json(d.w_hh)},
+                          {"weight_hr", matrix_json(d.w_hr)}});
+  }
+  return {{"dtype", to_string(problem.dtype)},          {"batch", problem.batch},
+          {"input_size", problem.input_size},           {"hidden_size", problem.hidden_size},
+          {"projection_size", problem.projection_size}, {"directions", directions}};
+}
+
+Problem problem_from(const json& j) {
+  Problem problem;
+  problem.dtype = parse_dtype(j.at("dtype").get<std::string>());
+  problem.batch = integer_at<int>(j, "batch");
+  problem.input_size = integer_at<std::int64_t>(j, "input_size");
+  problem.hidden_size = integer_at<std::int64_t>(j, "hidden_size");
+  problem.projection_size = integer_at<std::int64_t>(j, "projection_size");
+  for (const json& d : j.at("directions")) {
+    problem.directions.push_back({integer_at<int>(d, "layer"), d.at("reverse").get<bool>(),
+                                  cell_from(d.at("cell")), d.at("bias").get<bool>(),
+                                  d.at("peephole").get<bool>(), matrix_from(d.at("weight_ih")),
+                                  matrix_from(d.at("weight_hh")), matrix_from(d.at("weight_hr"))});
+  }
+  check(problem, ErrorCode::format);
+  return problem;
+}
+
+json direction_json(const DirectionPlan& d) {
+  json j = {{"layer", d.layer},
+            {"reverse", d.reverse},
+            {"packed_bytes", d.packed_bytes},
+            {"workspace_bytes", d.workspace_bytes},
+            {"us_per_step", d.microseconds()}};
+  j["cost"] = json::array();
+  for (const CostPart& part : d.cost) j["cost"].push_back({{"part", part.name}, {"us", part.microseconds}});
+  j["rejected"] = json::array();
+  for (const Rejected& r : d.rejected) {
+    j["rejected"].push_back({{"candidate", r.candidate}, {"reason", r.reason}, {"us", r.microseconds}});
+  }
+  if (const auto* choice = std::get_if<CpuPlan>(&d.choice)) {
+    j["strategy"] = "cpu";
+    cpu::to_json(j["choice"], *choice);
+  } else {
+    j["strategy"] = "gather";
+    gather::to_json(j["choice"], std::get<GatherPlan>(d.choice));
+  }
+  return j;
+}
+
+DirectionPlan direction_from(const json& j) {
+  DirectionPlan d;
+  d.layer = integer_at<int>(j, "layer");
+  j.at("reverse").get_to(d.reverse);
+  d.packed_bytes = integer_at<std::int64_t>(j, "packed_bytes");
+  d.workspace_bytes = integer_at<std::int64_t>(j, "workspace_bytes");
+  for (const json& part : j.at("cost")) {
+    d.cost.push_back({part.at("part").get<std::string>(), part.at("us").get<double>()});
+  }
+  for (const json& r : j.at("rejected")) {
+    d.rejected.push_back(
+        {r.at("candidate").get<std::string>(), r.at("reason").get<std::string>(), r.at("us").get<double>()});
+  }
+  const auto strategy = j.at("strategy").get<std::string>();
+  if (strategy == "cpu") {
+    cpu::from_json(j.at("choice"), d.choice.emplace<CpuPlan>());
+  } else if (strategy == "gather") {
+    gather::from_json(j.at("choice"), d.choice.emplace<GatherPlan>());
+  } else {
+    throw Error(ErrorCode::format, fmt::format("strategy '{}': expected cpu or gather", strategy));
+  }
+  return d;
+}
+
+}  // namespace
+
+json to_value(const Plan& plan) {
+  json directions = json::array();
+  for (const DirectionPlan& d : plan.directions) directions.push_back(direction_json(d));
+  return {{"device", json::parse(to_json(plan.device))},
+          {"problem", problem_json(plan.problem)},
+          {"state_bytes", plan.state_bytes()},
+          {"directions", directions}};
+}
+
+Plan plan_from_value(const json& j) {
+  try {
+    Plan plan;
+    plan.device = device_from_json(j.at("device").dump());
+    plan.problem = problem_from(j.at("problem"));
+    for (const json& d : j.at("directions")) plan.directions.push_back(direction_from(d));
+    check(plan);
+    return plan;
+  } catch (const json::exception& e) {
+    throw Error(ErrorCode::format, fmt::format("plan: {}", e.what()));
+  } catch (const Error& e) {
+    throw Error(ErrorCode::format, fmt::format("plan: {}", e.what()));
+  }
+}
+
+void check(const Plan& plan) {
+  const auto fail = [](const std::string& message) { throw Error(ErrorCode::format, message); };
+  if (plan.directions.size() != plan.problem.directions.size()) {
+    fail(fmt::format("{} directions are planned, the problem has {}", plan.directions.size(),
+                     plan.problem.directions.size()));
+  }
+  for (std::size_t i = 0; i < plan.directions.size(); ++i) {
+    const DirectionPlan& d = plan.directions[i];
+    const DirectionProblem& p = plan.problem.directions[i];
+    if (d.layer != p.layer || d.reverse != p.reverse) {
+      fail(fmt::format("direction {} is planned for weight{}, expected weight{}", i,
+                       parameter_suffix(d.layer, d.reverse), parameter_suffix(p.layer, p.reverse)));
+    }
+    if (std::holds_alternative<GatherPlan>(d.choice) != plan.device.is_gpu()) {
+      fail(fmt::format("direction {}: its strategy does not run on device '{}'", i, plan.device.name));
+    }
+  }
+}
+
+std::string to_json(const Plan& plan) { return to_value(plan).dump(2); }
+
+Plan plan_from_json(std::string_view text) {
+  try {
+    return plan_from_value(json::parse(text));
+  } catch (const json::exception& e) {
+    throw Error(ErrorCode::format, fmt::format("plan: {}", e.what()));
+  }
+}
+
+}  // namespace sprnn

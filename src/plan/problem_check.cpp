@@ -1,0 +1,98 @@
+#include "plan/problem_check.hpp"
+
+#include <fmt/format.h>
+
+namespace sprnn {
+
+namespace {
+
+class Checker {
+ public:
+  Checker(const Problem& problem, ErrorCode code) : problem_(problem), code_(code) {}
+
+  void run() const {
+    in_range("batch", problem_.batch, 1, max_batch);
+    in_range("input size", problem_.input_size, 1, max_size);
+    in_range("hidden size", problem_.hidden_size, 1, max_size);
+    in_range("projection size", problem_.projection_size, 0, problem_.hidden_size - 1);
+    const std::size_t count = problem_.directions.size();
+    if (count == 0) fail("the problem has no layer");
+    if (count > max_directions)
+      fail(fmt::format("{} directions, at most {} are taken", count, max_directions));
+    const bool two = count >= 2 && problem_.directions[1].layer == 0;
+    if (two && count % 2 != 0) fail("a layer lacks one of its two directions");
+    for (std::size_t i = 0; i < count; ++i) direction(i, two);
+  }
+
+ private:
+  void direction(std::size_t i, bool two) const {
+    const DirectionProblem& d = problem_.directions[i];
+    const int layer = static_cast<int>(two ? i / 2 : i);
+    if (d.layer != layer) fail(fmt::format("direction {}: layer {}, expected {}", i, d.layer, layer));
+    if (two && d.reverse != (i % 2 == 1)) {
+      fail(fmt::format("layer {}: two directions must be forward, then reverse", layer));
+    }
+    cell(d);
+    const std::string suffix = parameter_suffix(d.layer, d.reverse);
+    const std::int64_t state = problem_.projection_size > 0 ? problem_.projection_size : problem_.hidden_size;
+    const std::int64_t rows = d.cell.gates() * problem_.hidden_size;
+    matrix("weight_ih" + suffix, d.w_ih, rows, layer == 0 ? problem_.input_size : (two ? 2 : 1) * state);
+    matrix("weight_hh" + suffix, d.w_hh, rows, state);
+    if (problem_.projection_size > 0) {
+      matrix("weight_hr" + suffix, d.w_hr, problem_.projection_size, problem_.hidden_size);
+    } else {
+      matrix("weight_hr" + suffix, d.w_hr, 0, 0);
+    }
+  }
+
+  void cell(const DirectionProblem& d) const {
+    const std::string suffix = parameter_suffix(d.layer, d.reverse);
+    const CellKind kind = problem_.directions.front().cell.kind;
+    if (d.cell.kind != kind) {
+      fail(fmt::format("cell{}: a {}, but the first is a {}", suffix, to_string(d.cell.kind),
+                       to_string(kind)));
+    }
+    const bool lstm = kind == CellKind::lstm;
+    if (!lstm && (problem_.projection_size > 0 || d.peephole || d.cell.input_forget)) {
+      fail(fmt::format("cell{}: projection, peephole and input_forget are an lstm's, this is a {}", suffix,
+                       to_string(kind)));
+    }
+    if (kind != CellKind::gru && d.cell.reset_before_product) {
+      fail(fmt::format("cell{}: reset_before_product is a gru's, this is a {}", suffix, to_string(kind)));
+    }
+  }
+
+  void matrix(const std::string& name, const MatrixSummary& m, std::int64_t rows, std::int64_t cols) const {
+    if (m.rows != rows || m.cols != cols) {
+      fail(fmt::format("{}: shape [{}, {}], expected [{}, {}]", name, m.rows, m.cols, rows, cols));
+    }
+    if (rows * cols > max_entries) {
+      fail(fmt::format("{}: {} entries, at most {} are taken", name, rows * cols, max_entries));
+    }
+    if (static_cast<std::int64_t>(m.row_nonzeros.size()) != rows) {
+      fail(fmt::format("{}: non-zeros of {} rows, expected {}", name, m.row_nonzeros.size(), rows));
+    }
+    for (std::size_t r = 0; r < m.row_nonzeros.size(); ++r) {
+      if (m.row_nonzeros[r] < 0 || m.row_nonzeros[r] > cols) {
+        fail(fmt::format("{}: {} non-zeros in row {}, expected 0 to {}", name, m.row_nonzeros[r], r, cols));
+      }
+    }
+    in_range(name + ": group_columns", m.group_columns, 0, rows * cols);
+    in_range(name + ": tile_slots", m.tile_slots, 0, rows * cols);
+  }
+
+  void in_range(const std::string& name, std::int64_t value, std::int64_t low, std::int64_t high) const {
+    if (value < low || value > high) fail(fmt::format("{} is {}, expected {} to {}", name, value, low, high));
+  }
+
+  [[noreturn]] void fail(const std::string& message) const { throw Error(code_, message); }
+
+  const Problem& problem_;
+  ErrorCode code_;
+};
+
+}  // namespace
+
+void check(const Problem& problem, ErrorCode code) { Checker(problem, code).run(); }
+
+}  // namespace sprnn

@@ -1,0 +1,20 @@
+// Problems come from models, which are valid, but also from files, which may lie.
+#pragma once
+
+#include "sprnn/error.hpp"
+#include "sprnn/plan.hpp"
+
+namespace sprnn {
+
+// The largest sizes that sprnn takes: far above any real layer, and small enough that no product of
+// them overflows 64 bits.
+inline constexpr std::int64_t max_size = std::int64_t{1} << 20;     // H, I, P
+inline constexpr std::int64_t max_entries = std::int64_t{1} << 32;  // of one matrix
+inline constexpr int max_batch = 4096;
+inline constexpr std::size_t max_directions = 2048;
+
+// Throws Error(code) naming the first thing that is out of range or inconsistent: afterwards every shape
+// follows from the sizes, and layers and directions are complete and in order.
+void check(const Problem& problem, ErrorCode code);
+
+}  // namespace sprnn
