@@ -1,0 +1,44 @@
+# The ways in, for people and CI alike; `make help` lists them. Each installs what it needs first.
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+export JOBS
+
+.PHONY: build setup models test test-tsan demo fuzz bench format clean help
+.DEFAULT_GOAL := build
+
+build: setup  ## Build the release: build/bin/sprnn and the library (the default)
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release --parallel $(JOBS)
+
+setup:  ## Only install the Debian packages that are missing (apt; sudo where needed)
+	@scripts/setup.sh build
+
+models: setup  ## Only fetch the pretrained models into build/models (pip, pinned)
+	@scripts/fetch_models.sh
+
+test: setup  ## Build and run all tests twice: release, and address + undefined-behaviour sanitizers
+	@scripts/fetch_models.sh || true
+	@scripts/test.sh release asan
+
+test-tsan: setup  ## Build and run the tests of threads under the thread sanitizer
+	@scripts/test.sh tsan
+
+demo: build models  ## Prune a real pretrained layer and show speed against accuracy
+	@scripts/demo.sh
+
+fuzz:  ## Run each fuzz target for SECONDS_EACH=60 (libFuzzer, clang)
+	@scripts/setup.sh build fuzz
+	@scripts/fuzz.sh
+
+bench: build  ## Time the cases of bench/ against oneDNN
+	@scripts/bench.sh
+
+format:  ## Format every C and C++ file
+	@scripts/setup.sh format
+	@git ls-files '*.hpp' '*.cpp' '*.h' '*.c' | xargs clang-format-14 -i
+
+clean:  ## Remove build/, fetched models included
+	@rm -rf build
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile

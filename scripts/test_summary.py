@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Sums up JUnit files as ctest writes them: test_summary.py FILE...
+
+Lists what failed and what was skipped and why, then prints 'N passed, N failed' over all files. A file
+that is missing counts as one failure: its preset did not build. Exit status 1 when anything failed or
+nothing ran.
+"""
+
+import collections
+import pathlib
+import sys
+import xml.etree.ElementTree as ElementTree
+
+
+def skip_reason(case):
+    """The text that gtest printed for GTEST_SKIP() << "reason": the lines between 'Skipped' and the end."""
+    lines = (case.findtext("system-out") or "").splitlines()
+    for i, line in enumerate(lines):
+        if line.endswith(": Skipped") and i + 1 < len(lines):
+            return lines[i + 1].strip() or "no reason given"
+    return "no reason given"
+
+
+def main():
+    passed, failed, skipped = 0, 0, collections.Counter()
+    for path in map(pathlib.Path, sys.argv[1:]):
+        if not path.exists():
+            print(f"FAILED  {path.stem}: did not build or could not run its tests")
+            failed += 1
+            continue
+        for case in ElementTree.parse(path).getroot().iter("testcase"):
+            if case.get("status") == "run":
+                passed += 1
+            elif case.find("skipped") is not None and case.get("status") == "notrun":
+                skipped[skip_reason(case)] += 1
+            elif case.get("status") != "disabled":
+                failed += 1
+                print(f"FAILED  {path.stem}: {case.get('name')}")
+    for reason, count in sorted(skipped.items()):
+        print(f"SKIPPED {count}: {reason}")
+    total_skipped = f", {sum(skipped.values())} skipped" if skipped else ""
+    print(f"{passed} passed, {failed} failed{total_skipped}")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
