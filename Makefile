@@ -7,7 +7,7 @@ export JOBS
 .DEFAULT_GOAL := build
 
 build: setup  ## Build the release: build/bin/sprnn and the library (the default)
-	@cmake --preset release --log-level=WARNING
+	@cmake --preset release >/dev/null
 	@cmake --build --preset release --parallel $(JOBS)
 
 setup:  ## Only install the Debian packages that are missing (apt; sudo where needed)

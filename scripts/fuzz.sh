@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 seconds=${SECONDS_EACH:-60}
 
-cmake --preset fuzz --log-level=WARNING && cmake --build --preset fuzz --parallel "${JOBS:-$(nproc)}" || exit 1
+cmake --preset fuzz >/dev/null && cmake --build --preset fuzz --parallel "${JOBS:-$(nproc)}" || exit 1
 passed=0
 failed=()
 for target in build/fuzz/bin/fuzz_*; do

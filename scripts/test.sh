@@ -20,9 +20,11 @@ for preset in "$@"; do
   [ "$preset" = tsan ] && targets=(thread_tests) select=(--label-regex '^threads$')
   run=()
   [ "$preset" = tsan ] && run=("${launcher[@]}")
-  "${run[@]}" cmake --preset "$preset" --log-level=WARNING &&
+  progress=()
+  [ -t 1 ] && progress=(--progress)
+  "${run[@]}" cmake --preset "$preset" >/dev/null &&
     "${run[@]}" cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}" &&
-    "${run[@]}" ctest --preset "$preset" --parallel "$jobs" "${select[@]}" --output-junit "$PWD/$result" || status=1
+    "${run[@]}" ctest --preset "$preset" "${progress[@]}" --parallel "$jobs" "${select[@]}" --output-junit "$PWD/$result" || status=1
 done
 /usr/bin/python3 scripts/test_summary.py "${results[@]}" || status=1
 exit $status
