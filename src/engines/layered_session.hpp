@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,8 +20,8 @@ struct DirectionRun {
   std::int64_t x_time = 0, x_batch = 0;
   float* y = nullptr;
   std::int64_t y_time = 0, y_batch = 0;
-  // Valid steps of each batch entry counted from this run's first step, already clamped to 0..steps, or
-  // null: all of them. At an invalid step y is zero and the state stays.
+  // Valid steps of each batch entry counted from this run's first step, 0 to `steps`, or null: all of
+  // them. At an invalid step y is zero and the state stays.
   const std::int64_t* lengths = nullptr;
   float* h = nullptr;  // [B, R] in and out, on the dtype's grid
   float* c = nullptr;  // [B, H] in and out, fp32; null unless lstm
@@ -29,6 +30,9 @@ struct DirectionRun {
 class LayeredSession : public Session {
  public:
   void run(const Sequence& sequence) final;
+  using Session::get_state;
+  using Session::reset;
+  using Session::set_state;
   void get_state(std::span<float> h, std::span<float> c) const final;
   void set_state(std::span<const float> h, std::span<const float> c) final;
   void get_state(int entry, std::span<float> h, std::span<float> c) const final;
@@ -46,6 +50,31 @@ class LayeredSession : public Session {
   virtual void weights_changed() {}
 
   std::shared_ptr<const Packed> packed_;
+
+ private:
+  void run_tile(const DirectionRun& tile);
+  // State of one batch entry in the order of the public layout, h [L*D, B, R]: where direction d's begins.
+  [[nodiscard]] std::size_t h_at(std::size_t direction, int entry) const noexcept;
+  [[nodiscard]] std::size_t c_at(std::size_t direction, int entry) const noexcept;
+  void check_state(std::size_t h, std::size_t c, std::size_t entries) const;
+  void reserve(std::int64_t steps);
+
+  std::size_t state_size_;  // R
+  std::size_t cell_size_;   // H for an lstm, else 0
+  std::size_t per_layer_;   // directions a layer
+  bool streamable_;
+  std::vector<bool> fresh_;  // [B] the state was set or reset since the last run
+  std::int64_t tile_steps_;
+  std::vector<float> h_;           // [L*D, B, R]
+  std::vector<float> c_;           // [L*D, B, H], fp32 whatever the dtype
+  std::vector<float> between_[2];  // outputs of intermediate layers, [steps, B, D*R]
+  std::int64_t reserved_steps_ = 0;
+  std::vector<std::int64_t> lengths_;  // of the tile being run
 };
+
+// Throws Error(invalid_argument) that names what is wrong with the call.
+void check_sequence(const Sequence& sequence, int batch);
+// Throws Error(invalid_argument) unless 1 <= batch <= 4096 and threads >= 0.
+void check_options(const SessionOptions& options);
 
 }  // namespace sprnn

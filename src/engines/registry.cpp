@@ -1,0 +1,57 @@
+// The engines of this build.
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "engines/cpu/engine.hpp"
+#include "engines/interpreter/engine.hpp"
+#include "engines/reference/engine.hpp"
+#include "sprnn/engine.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn {
+
+namespace {
+
+std::string names() {
+  std::string all;
+  for (const Engine* engine : engines()) all += fmt::format("{}, ", engine->name());
+  return all + "auto";
+}
+
+const Engine& first_willing(const Plan& plan) {
+  std::string refusals;
+  for (const Engine* engine : engines()) {
+    const std::string refusal = engine->refusal(plan);
+    if (refusal.empty()) return *engine;
+    refusals += fmt::format("; {}: {}", engine->name(), refusal);
+  }
+  throw Error(ErrorCode::unsupported, "no engine runs this plan" + refusals);
+}
+
+}  // namespace
+
+std::span<const Engine* const> engines() noexcept {
+  // The reference comes last: it runs everything, slowly.
+  static const std::array<const Engine*, 3> all = {&cpu_engine(), &interpreter_engine(), &reference_engine()};
+  return all;
+}
+
+const Engine& find_engine(std::string_view name, const Plan& plan) {
+  if (name == "auto") {
+    const char* forced = std::getenv("SPRNN_ENGINE");
+    if (forced == nullptr || *forced == '\0' || std::string_view(forced) == "auto")
+      return first_willing(plan);
+    name = forced;
+  }
+  for (const Engine* engine : engines()) {
+    if (engine->name() != name) continue;
+    const std::string refusal = engine->refusal(plan);
+    if (!refusal.empty()) throw Error(ErrorCode::unsupported, fmt::format("engine {}: {}", name, refusal));
+    return *engine;
+  }
+  throw Error(ErrorCode::invalid_argument, fmt::format("engine '{}': expected one of {}", name, names()));
+}
+
+}  // namespace sprnn
