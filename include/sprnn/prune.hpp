@@ -1,4 +1,9 @@
 // Magnitude pruning of the recurrent (and, if asked, the input) matrices.
+//
+// Counts are rounded half away from zero. Blocks (of `block` and `unit`) are kept or pruned as a whole, in
+// the order of their mean magnitude, which is fair to the short ones at the edges; the number kept is the
+// one that brings the kept entries nearest to density * entries (of two equally near, the larger).
+// An entry that is +0.0 is never stored, so the density reached can be below the one asked for.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +23,7 @@ struct Pattern {
     global,        // unstructured over all W_hh of the model together, and over all W_ih together
     block,         // a = R consecutive rows by b = C consecutive columns, never across a gate
     unit,          // all G rows of a = U consecutive units share their columns, in runs of b = C
-    n_of_m,        // a = N of every b = M consecutive entries of a row (the density follows)
+    n_of_m,        // a = N of every b = M consecutive entries of a row; min(N, length) of a short last group
   };
   Kind kind = Kind::unstructured;
   int a = 0;
@@ -30,12 +35,14 @@ struct Pattern {
 [[nodiscard]] Pattern parse_pattern(std::string_view text);
 [[nodiscard]] std::string to_string(const Pattern& pattern);
 
+// W_hr and biases are never pruned. An n_of_m pattern says the density itself: `density` must be 1 (unsaid)
+// or N/M, `input_density` absent or N/M. Densities per layer do not go with n_of_m, nor with global.
 struct PruneOptions {
-  Pattern pattern;
-  double density = 1.0;                     // of every W_hh, in [0, 1]
-  std::optional<double> input_density;      // of every W_ih; absent: W_ih is left alone
-  std::vector<double> layer_density;        // absent or one a layer: replaces `density`
-  std::vector<double> layer_input_density;  // likewise for W_ih
+  Pattern pattern{};
+  double density = 1.0;                       // of every W_hh, in [0, 1]
+  std::optional<double> input_density{};      // of every W_ih; absent: W_ih is left alone
+  std::vector<double> layer_density{};        // absent or one a layer: replaces `density`
+  std::vector<double> layer_input_density{};  // likewise for W_ih
 };
 
 struct MatrixReport {
@@ -49,10 +56,13 @@ struct MatrixReport {
   double norm_lost = 0.0;    // ||W - pruned W|| / ||W||, Frobenius; 0 for a zero matrix
 };
 
-// Sets the pruned entries to +0.0, in place. Deterministic.
+// Sets the pruned entries to +0.0, in place. Deterministic. One report for each matrix pruned, in the order
+// of the layers, then of the directions, W_ih before W_hh. Throws Error(invalid_argument), with the model
+// unchanged, for a bad option or an invalid model.
 std::vector<MatrixReport> prune(Model& model, const PruneOptions& options);
 
-// The kept entries of one matrix [rows * cols], 1 = kept. `gates` bounds block and unit patterns.
+// The kept entries of one matrix [rows * cols], 1 = kept. `gates` bounds block and unit patterns; global is
+// unstructured here.
 [[nodiscard]] std::vector<std::uint8_t> prune_mask(const Matrix& matrix, int gates, const Pattern& pattern,
                                                    double density);
 
