@@ -10,21 +10,23 @@ mkdir -p build/results
 launcher=()
 setarch "$(uname -m)" -R true 2>/dev/null && launcher=(setarch "$(uname -m)" -R)
 
+progress=()
+[ -t 1 ] && progress=(--progress)
+
 status=0
 results=()
 for preset in "$@"; do
-  result=build/results/$preset.xml
+  result=$PWD/build/results/$preset.xml
   results+=("$result")
   rm -f "$result"
-  targets=(all) select=()
-  [ "$preset" = tsan ] && targets=(thread_tests) select=(--label-regex '^threads$')
-  run=()
-  [ "$preset" = tsan ] && run=("${launcher[@]}")
-  progress=()
-  [ -t 1 ] && progress=(--progress)
+  run=() targets=(all) select=()
+  if [ "$preset" = tsan ]; then
+    run=("${launcher[@]}") targets=(thread_tests) select=(--label-regex '^threads$')
+  fi
   "${run[@]}" cmake --preset "$preset" >/dev/null &&
     "${run[@]}" cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}" &&
-    "${run[@]}" ctest --preset "$preset" "${progress[@]}" --parallel "$jobs" "${select[@]}" --output-junit "$PWD/$result" || status=1
+    "${run[@]}" ctest --preset "$preset" --parallel "$jobs" "${progress[@]}" "${select[@]}" --output-junit "$result" ||
+    status=1
 done
 /usr/bin/python3 scripts/test_summary.py "${results[@]}" || status=1
 exit $status
