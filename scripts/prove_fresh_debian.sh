@@ -29,6 +29,7 @@ if [ -z "${PROVE_ROOT:-}" ]; then
   wait $! && exit 0 || exit $?
 fi
 root=$PROVE_ROOT
+chmod 755 "$root"
 home=/root
 [ $user = root ] || home=/home/$user
 
