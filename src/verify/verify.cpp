@@ -1,0 +1,105 @@
+#include "sprnn/verify.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <span>
+
+#include "engines/reference/reference.hpp"
+#include "sprnn/error.hpp"
+#include "verify/naive.hpp"
+
+namespace sprnn {
+
+namespace {
+
+double fixed_bound(DType dtype) {
+  switch (dtype) {
+    case DType::fp16:
+      return 2e-3;
+    case DType::bf16:
+      return 1.5e-2;
+    case DType::fp32:
+      break;
+  }
+  return 1e-5;
+}
+
+// U(-1, 1) on the dtype's grid, the same on every machine.
+std::vector<float> random_values(std::mt19937_64& bits, std::size_t count, DType dtype) {
+  std::vector<float> values(count);
+  for (float& value : values) {
+    value = round_to(dtype, static_cast<float>(static_cast<double>(bits() >> 11) * 0x1p-52 - 1.0));
+  }
+  return values;
+}
+
+// ||out - ref|| / ||ref||. An element that was never written is still NaN and makes it NaN.
+double relative_error(std::span<const float> out, std::span<const double> ref) {
+  double difference = 0.0;
+  double norm = 0.0;
+  for (std::size_t i = 0; i < ref.size(); ++i) {
+    const double d = static_cast<double>(out[i]) - ref[i];
+    difference += d * d;
+    norm += ref[i] * ref[i];
+  }
+  if (norm == 0.0) return difference == 0.0 ? 0.0 : std::numeric_limits<double>::infinity();
+  return std::sqrt(difference / norm);
+}
+
+// NaN counts as the worst.
+double worse(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+
+double relative_error(std::span<const float> y, std::span<const float> h, std::span<const float> c,
+                      const reference::Output& ref) {
+  return worse(relative_error(y, ref.y),
+               worse(relative_error(h, ref.final.h), relative_error(c, ref.final.c)));
+}
+
+}  // namespace
+
+VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& options) {
+  if (options.steps < 1) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("steps {}, expected 1 or more", options.steps));
+  }
+  const Engine& engine = find_engine(options.engine, packed->plan);
+  SessionOptions session_options{options.batch, options.threads, options.isa};
+  const std::unique_ptr<Session> session = engine.session(packed, session_options);
+  const Model model = unpack(*packed);
+
+  std::mt19937_64 bits(options.seed);
+  const auto batch = static_cast<std::size_t>(options.batch);
+  const auto steps = static_cast<std::size_t>(options.steps);
+  const auto rows = static_cast<std::size_t>(model.num_layers() * model.num_directions()) * batch;
+  const auto cells = static_cast<std::size_t>(model.has_cell_state() ? model.hidden_size : 0);
+  const auto x = random_values(bits, steps * batch * static_cast<std::size_t>(model.input_size), model.dtype);
+  const auto h0 = random_values(bits, rows * static_cast<std::size_t>(model.state_size()), model.dtype);
+  const auto c0 = random_values(bits, rows * cells, model.dtype);
+
+  constexpr float unwritten = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> y(steps * batch * static_cast<std::size_t>(model.output_size()), unwritten);
+  std::vector<float> h(h0.size(), unwritten);
+  std::vector<float> c(c0.size(), unwritten);
+  session->set_state(h0, c0);
+  session->run({options.steps, x.data(), y.data()});
+  session->get_state(h, c);
+
+  const std::vector<double> x_exact(x.begin(), x.end());
+  const reference::State initial{{h0.begin(), h0.end()}, {c0.begin(), c0.end()}};
+  const reference::Output ref = reference::run(model, options.steps, options.batch, x_exact.data(), nullptr,
+                                               initial, session->threads());
+  const NaiveOutput naive = run_naively(model, options.steps, options.batch, x.data(), nullptr, h0, c0);
+
+  VerifyResult result;
+  result.engine = engine.name();
+  result.rel_error = relative_error(y, h, c, ref);
+  const double naive_error = relative_error(naive.y, naive.h, naive.c, ref);
+  result.bound = std::max(fixed_bound(model.dtype), std::isfinite(naive_error) ? 2.0 * naive_error : 0.0);
+  result.passed = result.rel_error <= result.bound;
+  return result;
+}
+
+}  // namespace sprnn
