@@ -12,5 +12,6 @@
 #include "sprnn/pack.hpp"
 #include "sprnn/plan.hpp"
 #include "sprnn/prune.hpp"
+#include "sprnn/temporary_files.hpp"
 #include "sprnn/verify.hpp"
 #include "sprnn/version.hpp"

@@ -1,0 +1,44 @@
+// Reading whole files, and writing them such that a file is either its old self or complete.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sprnn {
+
+// The first `limit` bytes of a regular file or a pipe. Throws Error(io) that names the path and the
+// operating system's reason.
+[[nodiscard]] std::vector<std::byte> read_file(const std::filesystem::path& path,
+                                               std::size_t limit = std::numeric_limits<std::size_t>::max());
+
+// Writes a temporary file in the same directory; commit() flushes it to the disk and renames it. Without
+// commit the destructor removes it. An existing file keeps its permissions, a symbolic link stays a link.
+// Pipes, devices and /dev/stdout are written straight through. Failures throw Error(io).
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void commit();
+
+ private:
+  void create_temporary();
+  void copy_permissions() const;
+  void discard() noexcept;
+  [[noreturn]] void fail(const char* what) const;  // takes the reason from errno
+
+  std::filesystem::path path_;       // as the caller named it: for messages
+  std::filesystem::path target_;     // absolute, symbolic links resolved
+  std::filesystem::path temporary_;  // empty: written straight through
+  int fd_ = -1;
+  int slot_ = -1;  // in the registry of live temporaries
+};
+
+}  // namespace sprnn

@@ -1,0 +1,160 @@
+#include "sprnn/checkpoint.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <unordered_set>
+
+#include "base/atomic_file.hpp"
+#include "base/quote.hpp"
+#include "model/safetensors.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn {
+
+namespace {
+
+using safetensors::Entry;
+using safetensors::Header;
+
+constexpr std::size_t length_bytes = 8;
+
+std::uint64_t read_length(const std::vector<std::byte>& bytes) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < length_bytes; ++i) value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+  return value;
+}
+
+// PyTorch's own files: a zip archive since 1.6, before that a bare pickle (protocol 2 to 5).
+bool looks_like_pickle(const std::vector<std::byte>& bytes) {
+  const auto at = [&](std::size_t i) { return i < bytes.size() ? std::to_integer<int>(bytes[i]) : -1; };
+  return (at(0) == 'P' && at(1) == 'K' && at(2) == 3 && at(3) == 4) ||
+         (at(0) == 0x80 && at(1) >= 2 && at(1) <= 5);
+}
+
+[[noreturn]] void throw_pickle(const std::string& name) {
+  throw Error(
+      ErrorCode::format,
+      fmt::format(
+          "{}: this is a pickle or a zip archive (as torch.save writes), which is not read because it "
+          "can hold code; convert it with: python -c 'from safetensors.torch import save_file; "
+          "import torch; save_file(torch.load(\"model.pt\", map_location=\"cpu\", "
+          "weights_only=True), \"model.safetensors\")'",
+          quote(name)));
+}
+
+// Sorts the tensors by place; throws unless they cover the data without gap and overlap.
+void check_layout(std::vector<Entry>& entries, std::uint64_t data_bytes, const std::string& file) {
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorCode::format, fmt::format("{}: {}", quote(file), what));
+  };
+  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair{a.begin, a.end} < std::pair{b.begin, b.end};
+  });
+  std::uint64_t covered = 0;
+  for (const Entry& entry : entries) {
+    const std::string where =
+        fmt::format("tensor {}: data_offsets [{}, {}]", quote(entry.name), entry.begin, entry.end);
+    if (entry.end > data_bytes) {
+      fail(fmt::format("{} go past the end of the data, which has {} bytes: the file is truncated or lies",
+                       where, data_bytes));
+    }
+    if (entry.begin < covered)
+      fail(fmt::format("{} overlap the tensor before, which ends at {}", where, covered));
+    if (entry.begin > covered)
+      fail(fmt::format("{} leave a gap: the tensor before ends at {}", where, covered));
+    try {
+      safetensors::check_size(entry.name, entry.dtype, entry.shape, entry.end - entry.begin);
+    } catch (const Error& error) {
+      fail(error.what());
+    }
+    covered = entry.end;
+  }
+  if (covered != data_bytes) {
+    fail(fmt::format("{} bytes after the last tensor belong to no tensor", data_bytes - covered));
+  }
+}
+
+}  // namespace
+
+const StoredTensor* Checkpoint::find(std::string_view name) const noexcept {
+  const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                  [&](const StoredTensor& tensor) { return tensor.name == name; });
+  return found == tensors.end() ? nullptr : &*found;
+}
+
+Checkpoint load_checkpoint(const std::filesystem::path& path) {
+  return parse_checkpoint(read_file(path), path.string());
+}
+
+Checkpoint parse_checkpoint(std::vector<std::byte> bytes, const std::string& name) {
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorCode::format, fmt::format("{}: {}", quote(name), what));
+  };
+  if (bytes.size() < length_bytes) {
+    if (looks_like_pickle(bytes)) throw_pickle(name);
+    fail(fmt::format("has {} bytes, too few for a safetensors file", bytes.size()));
+  }
+  const std::uint64_t header_bytes = read_length(bytes);
+  if (header_bytes > safetensors::max_header_bytes) {
+    // Checked only here: a header of 640 bytes begins like a pickle, 80 02.
+    if (looks_like_pickle(bytes)) throw_pickle(name);
+    fail(fmt::format(
+        "the header claims {} bytes, more than the format's limit of {}: this is not a safetensors file",
+        header_bytes, safetensors::max_header_bytes));
+  }
+  if (header_bytes > bytes.size() - length_bytes) {
+    fail(fmt::format(
+        "the header claims {} bytes, but only {} follow: the file is truncated or is not a safetensors "
+        "file",
+        header_bytes, bytes.size() - length_bytes));
+  }
+  const char* text = reinterpret_cast<const char*>(bytes.data()) + length_bytes;
+  Header header = safetensors::parse_header({text, static_cast<std::size_t>(header_bytes)}, name);
+
+  const std::uint64_t data_begin = length_bytes + header_bytes;
+  check_layout(header.entries, bytes.size() - data_begin, name);
+  Checkpoint checkpoint;
+  checkpoint.metadata = std::move(header.metadata);
+  checkpoint.tensors.reserve(header.entries.size());
+  for (Entry& entry : header.entries) {
+    const std::byte* begin = bytes.data() + data_begin + entry.begin;
+    checkpoint.tensors.push_back({std::move(entry.name), std::move(entry.dtype), std::move(entry.shape),
+                                  std::vector<std::byte>(begin, begin + (entry.end - entry.begin))});
+  }
+  return checkpoint;
+}
+
+void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& path) {
+  Header header;
+  header.metadata = checkpoint.metadata;
+  std::unordered_set<std::string_view> names{safetensors::metadata_key};
+  std::uint64_t offset = 0;
+  for (const StoredTensor& tensor : checkpoint.tensors) {
+    if (!names.insert(tensor.name).second) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("cannot save {}: tensor name {} is taken",
+                                                           quote(path.string()), quote(tensor.name)));
+    }
+    try {
+      safetensors::check_size(tensor.name, tensor.dtype, tensor.shape, tensor.data.size());
+    } catch (const Error& error) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("cannot save {}: {}", quote(path.string()), error.what()));
+    }
+    header.entries.push_back({tensor.name, tensor.dtype, tensor.shape, offset, offset + tensor.data.size()});
+    offset += tensor.data.size();
+  }
+  const std::string text = safetensors::format_header(header);
+  std::array<std::byte, length_bytes> length{};
+  for (std::size_t i = 0; i < length_bytes; ++i) length[i] = static_cast<std::byte>(text.size() >> (8 * i));
+
+  AtomicFile file(path);
+  file.write(length);
+  file.write(std::as_bytes(std::span(text)));
+  for (const StoredTensor& tensor : checkpoint.tensors) file.write(tensor.data);
+  file.commit();
+}
+
+}  // namespace sprnn
