@@ -57,8 +57,8 @@ struct MatrixReport {
 };
 
 // Sets the pruned entries to +0.0, in place. Deterministic. One report for each matrix pruned, in the order
-// of the layers, then of the directions, W_ih before W_hh. Throws Error(invalid_argument), with the model
-// unchanged, for a bad option or an invalid model.
+// of the layers, then of the directions, W_ih before W_hh. Throws Error(invalid_argument) for a bad
+// option or an invalid model, which then stays as it was.
 std::vector<MatrixReport> prune(Model& model, const PruneOptions& options);
 
 // The kept entries of one matrix [rows * cols], 1 = kept. `gates` bounds block and unit patterns; global is

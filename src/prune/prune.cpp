@@ -89,10 +89,8 @@ std::vector<Target> targets_of(Model& model, const PruneOptions& options) {
 }
 
 // Prunes and says what it cost.
-MatrixReport apply(const Target& target, const std::uint8_t* mask) {
+void apply(const Target& target, const std::vector<std::uint8_t>& mask, MatrixReport& report) noexcept {
   Matrix& matrix = *target.matrix;
-  MatrixReport report;
-  report.name = target.name;
   report.rows = matrix.rows;
   report.cols = matrix.cols;
   report.wanted = target.density;
@@ -117,11 +115,11 @@ MatrixReport apply(const Target& target, const std::uint8_t* mask) {
   }
   report.reached = static_cast<double>(stored) / static_cast<double>(matrix.values.size());
   report.norm_lost = whole > 0.0 ? std::sqrt(lost / whole) : 0.0;
-  return report;
 }
 
-// One mask over all matrices of one role, W_ih or W_hh, side by side, from one ranking.
-std::vector<std::uint8_t> pooled_mask(const std::vector<Target>& targets, bool recurrent) {
+// From one ranking of all matrices of one role, W_ih or W_hh, side by side; the others' masks stay empty.
+void pooled_masks(const std::vector<Target>& targets, bool recurrent,
+                  std::vector<std::vector<std::uint8_t>>& masks) {
   Matrix pool;
   pool.rows = 1;
   double density = 1.0;
@@ -132,7 +130,27 @@ std::vector<std::uint8_t> pooled_mask(const std::vector<Target>& targets, bool r
     density = target.density;
   }
   pool.cols = std::ssize(pool.values);
-  return prune_mask(pool, 1, {Pattern::Kind::unstructured, 0, 0}, density);
+  const auto mask = prune_mask(pool, 1, {Pattern::Kind::unstructured, 0, 0}, density);
+  auto next = mask.begin();
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i].recurrent != recurrent) continue;
+    const auto end = next + std::ssize(targets[i].matrix->values);
+    masks[i].assign(next, end);
+    next = end;
+  }
+}
+
+std::vector<std::vector<std::uint8_t>> masks_of(const std::vector<Target>& targets, const Pattern& pattern) {
+  std::vector<std::vector<std::uint8_t>> masks(targets.size());
+  if (pattern.kind == Pattern::Kind::global) {
+    pooled_masks(targets, false, masks);
+    pooled_masks(targets, true, masks);
+    return masks;
+  }
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    masks[i] = prune_mask(*targets[i].matrix, targets[i].gates, pattern, targets[i].density);
+  }
+  return masks;
 }
 
 }  // namespace
@@ -140,27 +158,11 @@ std::vector<std::uint8_t> pooled_mask(const std::vector<Target>& targets, bool r
 std::vector<MatrixReport> prune(Model& model, const PruneOptions& options) {
   validate(model);
   const std::vector<Target> targets = targets_of(model, options);
-  const bool global = options.pattern.kind == Pattern::Kind::global;
-  struct Pool {
-    std::vector<std::uint8_t> mask;
-    std::size_t used = 0;
-  };
-  Pool w_ih, w_hh;
-  if (global) {
-    w_ih.mask = pooled_mask(targets, false);
-    w_hh.mask = pooled_mask(targets, true);
-  }
-  std::vector<MatrixReport> reports;
-  for (const Target& target : targets) {
-    if (global) {
-      Pool& pool = target.recurrent ? w_hh : w_ih;
-      reports.push_back(apply(target, pool.mask.data() + pool.used));
-      pool.used += target.matrix->values.size();
-    } else {
-      reports.push_back(
-          apply(target, prune_mask(*target.matrix, target.gates, options.pattern, target.density).data()));
-    }
-  }
+  std::vector<MatrixReport> reports(targets.size());
+  for (std::size_t i = 0; i < targets.size(); ++i) reports[i].name = targets[i].name;
+  const auto masks = masks_of(targets, options.pattern);
+  // Nothing from here on can fail, so the model changes as a whole or not at all.
+  for (std::size_t i = 0; i < targets.size(); ++i) apply(targets[i], masks[i], reports[i]);
   return reports;
 }
 
