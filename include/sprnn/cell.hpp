@@ -9,7 +9,8 @@
 //   lstm  i = f(a_i + u_i + p_i * c), f = f(a_f + u_f + p_f * c), g = g(a_g + u_g), c' = f * c + i * g,
 //         o = f(a_o + u_o + p_o * c'), h' = o * h(c'), with a projection h' = W_hr (o * h(c'))
 //         input_forget: f = 1 - i
-// clip bounds the argument of every activation to [-clip, clip].
+// clip bounds the argument of every activation to [-clip, clip], except that of h(c'): so onnxruntime
+// does, the only one of ONNX's implementations at hand that clips.
 #pragma once
 
 #include <array>

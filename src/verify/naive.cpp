@@ -105,7 +105,7 @@ class NaiveCell {
         w_.cell.input_forget ? 1.0F - in : activate(0, a(1, i, x) + u(1, i, h) + peephole(2, i) * c);
     c = forget * c + in * activate(1, a(2, i, x) + u(2, i, h));
     const float out = activate(0, a(3, i, x) + u(3, i, h) + peephole(1, i) * c);
-    return out * activate(2, c);
+    return out * apply(w_.cell.activations[2], c);  // never clipped
   }
 
   [[nodiscard]] float a(std::int64_t gate, std::int64_t i, const float* x) const {

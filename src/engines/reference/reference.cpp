@@ -46,10 +46,10 @@ double apply(const Activation& activation, double x) {
   return std::nan("");
 }
 
-// An activation of the cell, its argument clipped.
-double activate(const Cell& cell, int which, double x) {
+// The activation of a gate, f or g of the cell, its argument clipped.
+double activate(const Cell& cell, std::size_t which, double x) {
   if (cell.clip) x = std::clamp(x, -static_cast<double>(*cell.clip), static_cast<double>(*cell.clip));
-  return apply(cell.activations[static_cast<std::size_t>(which)], x);
+  return apply(cell.activations[which], x);
 }
 
 // Rows [first, last) of out = W v + bias. Every sum runs over the columns in order.
@@ -169,7 +169,7 @@ class Recurrence {
       forget = cell_.input_forget ? 1.0 - input : activate(cell_, 0, forget);
       next_c_[i] = forget * c[i] + input * activate(cell_, 1, a_[2 * n + i] + u_[2 * n + i]);
       if (!w_.peephole.empty()) output += peephole(1, i) * next_c_[i];
-      cell_output_[i] = activate(cell_, 0, output) * activate(cell_, 2, next_c_[i]);
+      cell_output_[i] = activate(cell_, 0, output) * apply(cell_.activations[2], next_c_[i]);
     }
   }
 
