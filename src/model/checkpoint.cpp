@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <unordered_set>
+#include <span>
 
 #include "base/atomic_file.hpp"
 #include "base/quote.hpp"
@@ -18,8 +16,7 @@ namespace {
 
 using safetensors::Entry;
 using safetensors::Header;
-
-constexpr std::size_t length_bytes = 8;
+using safetensors::length_bytes;
 
 std::uint64_t read_length(const std::vector<std::byte>& bytes) {
   std::uint64_t value = 0;
@@ -128,31 +125,14 @@ Checkpoint parse_checkpoint(std::vector<std::byte> bytes, const std::string& nam
 }
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& path) {
-  Header header;
-  header.metadata = checkpoint.metadata;
-  std::unordered_set<std::string_view> names{safetensors::metadata_key};
-  std::uint64_t offset = 0;
-  for (const StoredTensor& tensor : checkpoint.tensors) {
-    if (!names.insert(tensor.name).second) {
-      throw Error(ErrorCode::invalid_argument, fmt::format("cannot save {}: tensor name {} is taken",
-                                                           quote(path.string()), quote(tensor.name)));
-    }
-    try {
-      safetensors::check_size(tensor.name, tensor.dtype, tensor.shape, tensor.data.size());
-    } catch (const Error& error) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("cannot save {}: {}", quote(path.string()), error.what()));
-    }
-    header.entries.push_back({tensor.name, tensor.dtype, tensor.shape, offset, offset + tensor.data.size()});
-    offset += tensor.data.size();
+  std::string header;
+  try {
+    header = safetensors::format_header(checkpoint);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("cannot save {}: {}", quote(path.string()), error.what()));
   }
-  const std::string text = safetensors::format_header(header);
-  std::array<std::byte, length_bytes> length{};
-  for (std::size_t i = 0; i < length_bytes; ++i) length[i] = static_cast<std::byte>(text.size() >> (8 * i));
-
   AtomicFile file(path);
-  file.write(length);
-  file.write(std::as_bytes(std::span(text)));
+  file.write(std::as_bytes(std::span(header)));
   for (const StoredTensor& tensor : checkpoint.tensors) file.write(tensor.data);
   file.commit();
 }

@@ -283,26 +283,41 @@ void check_size(const std::string& name, const std::string& dtype, const std::ve
   if (needed_bits / 8 != bytes) fail(fmt::format("needs {} bytes, has {}", needed_bits / 8, bytes));
 }
 
-std::string format_header(const Header& header) {
-  Json json = Json::object();
-  if (!header.metadata.empty()) json[metadata_key] = header.metadata;
-  std::string text;
-  try {
-    // By hand: ordered_json finds a key in linear time.
-    text = json.dump();
-    text.pop_back();
-    for (const Entry& entry : header.entries) {
-      if (text.size() > 1) text += ',';
-      text += fmt::format(R"({}:{{"dtype":{},"shape":[{}],"data_offsets":[{},{}]}})", Json(entry.name).dump(),
-                          Json(entry.dtype).dump(), fmt::join(entry.shape, ","), entry.begin, entry.end);
+std::string format_header(const Checkpoint& checkpoint) {
+  std::unordered_set<std::string_view> names{metadata_key};
+  for (const StoredTensor& tensor : checkpoint.tensors) {
+    if (!names.insert(tensor.name).second) {
+      throw Error(ErrorCode::invalid_argument, fmt::format("tensor name {} is taken", quote(tensor.name)));
     }
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("a tensor's name or the metadata is not UTF-8 text: {}", error.what()));
+    try {
+      check_size(tensor.name, tensor.dtype, tensor.shape, tensor.data.size());
+    } catch (const Error& error) {
+      throw Error(ErrorCode::invalid_argument, error.what());
+    }
   }
-  text += '}';
-  text.append((8 - text.size() % 8) % 8, ' ');
-  return text;
+  std::string json;
+  try {
+    // The tensors by hand: ordered_json finds a key in linear time.
+    Json metadata = Json::object();
+    if (!checkpoint.metadata.empty()) metadata[metadata_key] = checkpoint.metadata;
+    json = metadata.dump();
+    json.pop_back();
+    std::size_t offset = 0;
+    for (const StoredTensor& tensor : checkpoint.tensors) {
+      if (json.size() > 1) json += ',';
+      json += fmt::format(R"({}:{{"dtype":{},"shape":[{}],"data_offsets":[{},{}]}})",
+                          Json(tensor.name).dump(), Json(tensor.dtype).dump(), fmt::join(tensor.shape, ","),
+                          offset, offset + tensor.data.size());
+      offset += tensor.data.size();
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw Error(ErrorCode::invalid_argument, "a tensor's name or the metadata is not UTF-8 text");
+  }
+  json += '}';
+  json.append((8 - json.size() % 8) % 8, ' ');
+  std::string header;
+  for (std::size_t i = 0; i < length_bytes; ++i) header += static_cast<char>(json.size() >> (8 * i) & 0xFF);
+  return header + json;
 }
 
 }  // namespace sprnn::safetensors

@@ -3,14 +3,18 @@
 // https://huggingface.co/docs/safetensors
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "sprnn/checkpoint.hpp"
+
 namespace sprnn::safetensors {
 
+inline constexpr std::size_t length_bytes = 8;
 inline constexpr std::uint64_t max_header_bytes = 100'000'000;  // the safetensors library's own limit
 inline constexpr const char* metadata_key = "__metadata__";
 
@@ -35,8 +39,9 @@ struct Header {
 void check_size(const std::string& name, const std::string& dtype, const std::vector<std::int64_t>& shape,
                 std::uint64_t bytes);
 
-// The JSON text with the safetensors library's order of keys, padded to 8 bytes with spaces as it does.
-// Throws Error(invalid_argument) for a name that is not UTF-8.
-[[nodiscard]] std::string format_header(const Header& header);
+// What a file with these tensors in this order begins with: the length and the JSON text, with the
+// safetensors library's order of keys and its padding to 8 bytes. Throws Error(invalid_argument) for what
+// such a file cannot hold: equal names, names that are not UTF-8, data that does not fit dtype and shape.
+[[nodiscard]] std::string format_header(const Checkpoint& checkpoint);
 
 }  // namespace sprnn::safetensors
