@@ -228,8 +228,9 @@ TEST(Modules, ReadsPrunedPairs) {
     Checkpoint checkpoint = checkpoint_of(model, "rnn.");
     split_by_mask(checkpoint, "rnn.weight_hh_l0", mask_dtype);
     split_by_mask(checkpoint, "rnn.bias_ih_l0", mask_dtype);
-    EXPECT_EQ(read_model(checkpoint), model) << mask_dtype;
-    for (const float value : read_model(checkpoint).layers[0].directions[0].w_hh.values) {
+    const Model read = read_model(checkpoint);
+    EXPECT_EQ(read, model) << mask_dtype;
+    for (const float value : read.layers[0].directions[0].w_hh.values) {
       EXPECT_FALSE(value == 0.0F && std::signbit(value)) << "a masked entry is +0.0";
     }
   }
