@@ -1,0 +1,80 @@
+#include "bench/entrants.hpp"
+
+#include <fmt/format.h>
+
+#include "bench/race.hpp"
+#include "bench/workload.hpp"
+
+namespace sprnn::bench {
+namespace {
+
+// A guard against racing with another layer's results, not the engines' tolerance (that is verify's).
+double error_limit(DType dtype) {
+  switch (dtype) {
+    case DType::fp32:
+      return 1e-4;
+    case DType::fp16:
+      return 2e-2;
+    case DType::bf16:
+      return 1e-1;
+  }
+  return 0.0;
+}
+
+}  // namespace
+
+PeerEntrant enter_peer(const std::string& name, const Model& model, const Workload& workload,
+                       std::span<const double> reference, const BenchOptions& options) {
+  PeerEntrant entrant;
+  entrant.result.name = name;
+  const int threads = options.threads > 0 ? options.threads : this_cpu().cpu().threads;
+  try {
+    auto process = std::make_unique<PeerProcess>(Job{name, model, workload}, threads);
+    entrant.result.version = process->version();
+    entrant.result.implementation = process->implementation();
+    process->run(workload.lengths.size() - 1, 0);
+    entrant.result.rel_error = relative_error(process->output(), reference);
+    const DType dtype = name.ends_with("bf16") ? DType::bf16 : DType::fp32;
+    if (!(entrant.result.rel_error <= error_limit(dtype))) {
+      throw Error(ErrorCode::unsupported, fmt::format("its output is not this layer's: relative error {:.2g}",
+                                                      entrant.result.rel_error));
+    }
+    entrant.result.us_per_step_alone = run_alone(*process, workload);
+    process->sleep();
+    entrant.process = std::move(process);
+  } catch (const Error& error) {
+    entrant.result = PeerResult{};
+    entrant.result.name = name;
+    entrant.result.refused = error.what();
+  }
+  return entrant;
+}
+
+OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& workload,
+                         std::span<const double> reference, const BenchOptions& options) {
+  const DType dtype = packed->plan.problem.dtype;
+  const Engine& engine = find_engine(options.engine, packed->plan);
+  OwnEntrant own;
+  own.contestant = std::make_unique<SessionContestant>(
+      engine.session(std::move(packed),
+                     {.batch = options.batch, .threads = options.threads, .isa = options.isa}),
+      workload);
+  own.contestant->run(workload.lengths.size() - 1, 0);
+  own.rel_error = relative_error(own.contestant->output(), reference);
+  if (!(own.rel_error <= error_limit(dtype))) {
+    throw Error(
+        ErrorCode::internal,
+        fmt::format("engine {}: relative error {:.2g} against the reference, so its time means nothing; "
+                    "`sprnn verify` tells more",
+                    own.contestant->session().engine(), own.rel_error));
+  }
+  own.contestant->sleep();
+  return own;
+}
+
+std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& options) {
+  const Device device = find_device(options.engine == "interpreter" ? "h100" : "cpu");
+  return std::make_shared<const Packed>(pack(model, make_plan(describe(model, options.batch), device)));
+}
+
+}  // namespace sprnn::bench

@@ -1,0 +1,34 @@
+// Contestants made ready for a race: started, checked against the reference, warm, and asleep.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "bench/bench.hpp"
+#include "bench/peers/process.hpp"
+#include "bench/session_contestant.hpp"
+
+namespace sprnn::bench {
+
+struct PeerEntrant {
+  PeerResult result;                     // all but the timing
+  std::unique_ptr<PeerProcess> process;  // null if refused
+};
+
+struct OwnEntrant {
+  std::unique_ptr<SessionContestant> contestant;
+  double rel_error = 0.0;
+};
+
+// A peer whose output is not the layer's is refused too. `reference` holds the first steps' output.
+[[nodiscard]] PeerEntrant enter_peer(const std::string& name, const Model& model, const Workload& workload,
+                                     std::span<const double> reference, const BenchOptions& options);
+// Throws Error(internal) if the output is not the layer's.
+[[nodiscard]] OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& workload,
+                                       std::span<const double> reference, const BenchOptions& options);
+
+// Planned for the device that options.engine is meant for.
+[[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& options);
+
+}  // namespace sprnn::bench

@@ -1,0 +1,137 @@
+#include "bench/peers/process.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "sprnn/error.hpp"
+
+namespace sprnn::bench {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Beside the running program, as built, or in libexec, as installed.
+fs::path find_helper() {
+  const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
+  for (const fs::path& path : {here / "sprnn-peer", here / "../libexec/sprnn/sprnn-peer"}) {
+    if (access(path.c_str(), X_OK) == 0) return path;
+  }
+  throw Error(ErrorCode::unsupported,
+              fmt::format("the program sprnn-peer, which runs it, is not in {}: build the target sprnn-peer",
+                          here.string()));
+}
+
+// The user's environment, but as many OpenMP threads as we take and no text of oneDNN's among our output.
+std::vector<std::string> peer_environment(int threads) {
+  std::vector<std::string> result;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const bool ours = text.starts_with("OMP_NUM_THREADS=") || text.starts_with("OMP_DYNAMIC=") ||
+                      text.starts_with("OMP_THREAD_LIMIT=") || text.starts_with("DNNL_VERBOSE=") ||
+                      text.starts_with("ONEDNN_VERBOSE=");
+    if (!ours) result.emplace_back(text);
+  }
+  result.push_back(fmt::format("OMP_NUM_THREADS={}", threads));
+  return result;
+}
+
+void require_comparable(const Model& model) {
+  for (const Layer& layer : model.layers) {
+    for (const Direction& direction : layer.directions) {
+      const bool same = direction.cell == layer.directions.front().cell;
+      if (same && direction.cell.is_standard() && direction.peephole.empty()) continue;
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("compared on PyTorch's cells only, not on {}{}{}", to_string(direction.cell),
+                              direction.peephole.empty() ? "" : " with peepholes",
+                              same ? "" : " beside another cell in the same layer"));
+    }
+  }
+}
+
+}  // namespace
+
+const std::vector<std::string>& peer_names() {
+  static const std::vector<std::string> names{"oneDNN fp32", "oneDNN bf16"};
+  return names;
+}
+
+PeerProcess::Process::Process(int threads) {
+  const fs::path helper = find_helper();
+  std::array<int, 2> sockets{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) != 0) {
+    throw Error(ErrorCode::io, fmt::format("no socket for a peer's process: {}", std::strerror(errno)));
+  }
+  channel = std::make_unique<Channel>(sockets[0]);
+  const Channel other_end(sockets[1]);  // closes ours once the child has its own
+  auto environment = peer_environment(threads);
+  std::vector<char*> variables;
+  for (std::string& variable : environment) variables.push_back(variable.data());
+  variables.push_back(nullptr);
+  std::string name = helper.string();
+  std::array<char*, 2> arguments{name.data(), nullptr};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, sockets[1], STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  const int failed = posix_spawn(&id, name.c_str(), &actions, nullptr, arguments.data(), variables.data());
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed != 0) {
+    id = -1;
+    throw Error(ErrorCode::unsupported, fmt::format("{} does not start: {}", name, std::strerror(failed)));
+  }
+}
+
+PeerProcess::Process::~Process() {
+  if (id < 0) return;
+  kill(id, SIGKILL);
+  while (waitpid(id, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+PeerProcess::PeerProcess(const Job& job, int threads) : process_((require_comparable(job.model), threads)) {
+  send(*process_.channel, job);
+  const auto answer = nlohmann::json::parse(process_.channel->receive_text());
+  if (answer.contains("refused"))
+    throw Error(ErrorCode::unsupported, answer.at("refused").get<std::string>());
+  version_ = answer.at("version");
+  implementation_ = answer.at("implementation");
+}
+
+PeerProcess::~PeerProcess() = default;
+
+double PeerProcess::run(std::size_t length, std::size_t input_set) {
+  process_.channel->send(fmt::format("run {} {}", length, input_set));
+  return std::stod(process_.channel->receive_text());
+}
+
+std::vector<float> PeerProcess::output() {
+  process_.channel->send(std::string("output"));
+  return process_.channel->receive_floats();
+}
+
+void PeerProcess::wake() { kill(process_.id, SIGCONT); }
+
+void PeerProcess::sleep() {
+  kill(process_.id, SIGSTOP);
+  int status = 0;
+  pid_t changed = 0;
+  while ((changed = waitpid(process_.id, &status, WUNTRACED)) < 0 && errno == EINTR) {
+  }
+  if (changed == process_.id && WIFSTOPPED(status)) return;
+  process_.id = -1;  // reaped
+  throw Error(ErrorCode::io, "the peer's process ended early");
+}
+
+}  // namespace sprnn::bench

@@ -1,0 +1,23 @@
+// The race itself: contestants take turns, and only the one whose turn it is is awake.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "bench/bench.hpp"
+#include "bench/contestant.hpp"
+#include "bench/peers/peer.hpp"
+
+namespace sprnn::bench {
+
+// Each contestant gets `rounds` turns; in a turn each length is run once untimed and then at least once
+// timed. All must be asleep at the start and are at the end. Timings in the order of the contestants.
+[[nodiscard]] std::vector<Timing> race(std::span<Contestant* const> contestants, const Workload& workload,
+                                       int rounds, const Progress& progress);
+
+// One contestant on its own, awake before and after: median microseconds a step at the longest length.
+[[nodiscard]] double run_alone(Contestant& contestant, const Workload& workload);
+
+[[nodiscard]] double median(std::vector<double> values);
+
+}  // namespace sprnn::bench

@@ -1,0 +1,130 @@
+// Results as JSON and as text.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/bench.hpp"
+
+namespace sprnn::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void add_timing(Json& json, const Timing& timing) {
+  json["us_per_step"] = timing.us_per_step;
+  json["us_per_step_min"] = timing.us_per_step_min;
+  json["repeats"] = timing.repeats;
+  if (timing.slope_us_per_step) json["slope_us_per_step"] = *timing.slope_us_per_step;
+  if (timing.intercept_us) json["intercept_us"] = *timing.intercept_us;
+}
+
+Json peer_json(const PeerResult& peer) {
+  Json json{{"name", peer.name}};
+  if (!peer.refused.empty()) {
+    json["refused"] = peer.refused;
+    return json;
+  }
+  add_timing(json, peer.timing);
+  json["us_per_step_alone"] = peer.us_per_step_alone;
+  json["version"] = peer.version;
+  json["implementation"] = peer.implementation;
+  json["rel_error"] = peer.rel_error;
+  return json;
+}
+
+std::string run_line(std::string_view engine, std::string_view isa, int threads, DType dtype, int batch,
+                     std::int64_t steps) {
+  return fmt::format("{}{}{}, {} thread{}, {}, batch {}, {} steps", engine, isa.empty() ? "" : " ", isa,
+                     threads, threads == 1 ? "" : "s", to_string(dtype), batch, steps);
+}
+
+std::string timing_row(std::string_view name, const Timing& timing) {
+  std::string row =
+      fmt::format("  {:<14}{:>10.2f}{:>10.2f}", name, timing.us_per_step, timing.us_per_step_min);
+  if (timing.slope_us_per_step) {
+    row += fmt::format("{:>10.2f}{:>10.1f}", *timing.slope_us_per_step, *timing.intercept_us);
+  }
+  return row;
+}
+
+}  // namespace
+
+std::string to_json(const BenchResult& result) {
+  Json json{{"cell", result.cell},
+            {"hidden_size", result.hidden_size},
+            {"input_size", result.input_size},
+            {"projection_size", result.projection_size},
+            {"num_layers", result.num_layers},
+            {"bidirectional", result.bidirectional},
+            {"batch", result.batch},
+            {"steps", result.steps},
+            {"density", result.density},
+            {"input_density", result.input_density},
+            {"dtype", to_string(result.dtype)},
+            {"engine", result.engine},
+            {"isa", result.isa},
+            {"threads", result.threads},
+            {"rel_error", result.rel_error}};
+  add_timing(json, result.timing);
+  json["peers"] = Json::array();
+  for (const PeerResult& peer : result.peers) json["peers"].push_back(peer_json(peer));
+  return json.dump(2);
+}
+
+std::string to_text(const BenchResult& result) {
+  std::string text = fmt::format(
+      "{}, hidden {}, input {}, density {:.3g} (input {:.3g})\n{}\n\n  {:<14}{:>10}{:>10}", result.cell,
+      result.hidden_size, result.input_size, result.density, result.input_density,
+      run_line(result.engine, result.isa, result.threads, result.dtype, result.batch, result.steps),
+      "us a step", "median", "least");
+  if (result.timing.slope_us_per_step) text += fmt::format("{:>10}{:>10}", "slope", "intercept");
+  text += fmt::format("\n{}\n", timing_row("sprnn", result.timing));
+  for (const PeerResult& peer : result.peers) {
+    if (!peer.refused.empty()) {
+      text += fmt::format("  {:<14}refused: {}\n", peer.name, peer.refused);
+      continue;
+    }
+    text += timing_row(peer.name, peer.timing);
+    text += fmt::format("   sprnn is {:.2f}x; {} {}, alone {:.2f}\n",
+                        peer.timing.us_per_step / result.timing.us_per_step, peer.version,
+                        peer.implementation, peer.us_per_step_alone);
+  }
+  return text;
+}
+
+std::string to_json(const SweepResult& result) {
+  Json json{{"batch", result.batch},   {"steps", result.steps}, {"dtype", to_string(result.dtype)},
+            {"engine", result.engine}, {"isa", result.isa},     {"threads", result.threads}};
+  json["rows"] = Json::array();
+  for (const SweepRow& row : result.rows) {
+    Json entry{{"density", row.density}, {"reached", row.reached}, {"rel_error", row.rel_error}};
+    add_timing(entry, row.timing);
+    entry["times_faster_than_dense"] = row.times_faster_than_dense;
+    if (row.times_faster_than_peer) entry["times_faster_than_peer"] = *row.times_faster_than_peer;
+    json["rows"].push_back(std::move(entry));
+  }
+  json["peers"] = Json::array({peer_json(result.peer)});
+  return json.dump(2);
+}
+
+std::string to_text(const SweepResult& result) {
+  std::string text = fmt::format(
+      "{}\n\n  {:>7}  {:>9}  {:>12}  {:>14}  {:>16}\n",
+      run_line(result.engine, result.isa, result.threads, result.dtype, result.batch, result.steps),
+      "density", "error", "us a timestep", "x than dense", fmt::format("x than {}", result.peer.name));
+  for (const SweepRow& row : result.rows) {
+    text +=
+        fmt::format("  {:>6.1f}%  {:>9.2g}  {:>12.2f}  {:>14.2f}  {:>16}\n", row.reached * 100.0,
+                    row.rel_error, row.timing.us_per_step, row.times_faster_than_dense,
+                    row.times_faster_than_peer ? fmt::format("{:.2f}", *row.times_faster_than_peer) : "-");
+  }
+  if (result.peer.refused.empty()) {
+    text += fmt::format("\n{} {}, dense: {:.2f} us a timestep\n", result.peer.name, result.peer.version,
+                        result.peer.timing.us_per_step);
+  } else {
+    text += fmt::format("\n{}: {}\n", result.peer.name, result.peer.refused);
+  }
+  return text;
+}
+
+}  // namespace sprnn::bench

@@ -1,0 +1,126 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bench/bench.hpp"
+#include "bench/entrants.hpp"
+#include "bench/race.hpp"
+#include "bench/workload.hpp"
+
+namespace sprnn::bench {
+namespace {
+
+// The caller's sequence; x replaces the batch and the steps of the options.
+Workload given_workload(const Model& model, const FloatArray& x) {
+  const bool batched = x.shape.size() == 3;
+  if ((x.shape.size() != 2 && !batched) || x.shape.back() != model.input_size) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("x has shape [{}], expected [T, B, {}] or [T, {}]", fmt::join(x.shape, ", "),
+                            model.input_size, model.input_size));
+  }
+  if (x.shape[0] < 1 || (batched && x.shape[1] < 1)) {
+    throw Error(ErrorCode::invalid_argument, fmt::format("x is empty: shape [{}]", fmt::join(x.shape, ", ")));
+  }
+  Workload workload{.batch = batched ? static_cast<int>(x.shape[1]) : 1,
+                    .lengths = timed_lengths(x.shape[0]),
+                    .input_sets = 1,
+                    .x = x.values};
+  round_to(model.dtype, workload.x);
+  return workload;
+}
+
+// The density wanted, 1 among them, the greatest first.
+std::vector<double> with_dense(std::vector<double> densities) {
+  densities.push_back(1.0);
+  std::sort(densities.begin(), densities.end(), std::greater<>());
+  densities.erase(std::unique(densities.begin(), densities.end()), densities.end());
+  return densities;
+}
+
+struct Pruned {
+  Model model;
+  double reached = 0.0;
+};
+
+Pruned prune_to(const Model& model, double density, const SweepOptions& options) {
+  Pruned pruned{model, 1.0};
+  PruneOptions wanted{.pattern = options.pattern,
+                      .density = density,
+                      .input_density = {},
+                      .layer_density = {},
+                      .layer_input_density = {}};
+  if (options.prune_input) wanted.input_density = density;
+  double kept = 0.0, entries = 0.0;
+  // At density 1 nothing is pruned, whatever the pattern says: the row that the others are compared with.
+  if (density == 1.0) return pruned;
+  for (const MatrixReport& matrix : prune(pruned.model, wanted)) {
+    const double size = static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols);
+    kept += matrix.reached * size;
+    entries += size;
+  }
+  pruned.reached = kept / entries;
+  return pruned;
+}
+
+}  // namespace
+
+SweepResult sweep(const Model& model, const SweepOptions& options) {
+  BenchOptions run = options.run;
+  require_valid(run);
+  const Workload workload = options.x ? given_workload(model, *options.x) : random_workload(model, run);
+  run.batch = workload.batch;
+  run.steps = workload.lengths.front();
+  require_valid(run);
+  const std::int64_t checked = checked_steps(model, workload);
+  const std::vector<double> dense = reference_output(model, workload, run.steps);
+  const std::span<const double> dense_start(dense.data(), dense.size() / run.steps * checked);
+
+  SweepResult result;
+  PeerEntrant peer;
+  if (run.peers && !model.is_bidirectional()) {
+    peer = enter_peer(peer_names().front(), model, workload, dense_start, run);
+  } else if (run.peers) {
+    peer = enter_peer(peer_names().front(), model, workload, reference_output(model, workload, checked), run);
+  } else {
+    peer.result.name = peer_names().front();
+    peer.result.refused = "not asked for";
+  }
+
+  std::vector<OwnEntrant> own;
+  std::vector<Contestant*> contestants;
+  for (const double density : with_dense(options.densities)) {
+    const Pruned pruned = prune_to(model, density, options);
+    own.push_back(enter_session(pack_for(pruned.model, run), workload,
+                                reference_output(pruned.model, workload, checked), run));
+    SessionContestant& contestant = *own.back().contestant;
+    contestant.run(0, 0);
+    SweepRow row;
+    row.density = density;
+    row.reached = pruned.reached;
+    row.rel_error = relative_error(contestant.output(), dense);
+    contestant.sleep();
+    result.rows.push_back(std::move(row));
+    contestants.push_back(&contestant);
+  }
+  if (peer.process) contestants.push_back(peer.process.get());
+
+  const std::vector<Timing> timings = race(contestants, workload, run.rounds, run.progress);
+  if (peer.process) peer.result.timing = timings.back();
+  for (std::size_t i = 0; i < result.rows.size(); ++i) {
+    SweepRow& row = result.rows[i];
+    row.timing = timings[i];
+    row.times_faster_than_dense = timings.front().us_per_step / row.timing.us_per_step;
+    if (peer.process) row.times_faster_than_peer = timings.back().us_per_step / row.timing.us_per_step;
+  }
+  const Session& session = own.front().contestant->session();
+  result.peer = std::move(peer.result);
+  result.batch = run.batch;
+  result.steps = run.steps;
+  result.dtype = model.dtype;
+  result.engine = session.engine();
+  result.isa = session.isa();
+  result.threads = session.threads();
+  return result;
+}
+
+}  // namespace sprnn::bench
