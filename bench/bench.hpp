@@ -23,8 +23,8 @@ struct LayerSpec {
   std::int64_t hidden_size = 1024;
   std::int64_t input_size = 0;  // 0: the hidden size
   double density = 1.0;
-  std::optional<double> input_density;  // absent: `density`
-  Pattern pattern;
+  std::optional<double> input_density = std::nullopt;  // absent: `density`
+  Pattern pattern = {};
   DType dtype = DType::fp32;
 };
 

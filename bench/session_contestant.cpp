@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -38,8 +39,10 @@ SessionContestant::SessionContestant(std::unique_ptr<Session> session, const Wor
     : session_(std::move(session)), workload_(workload) {
   const Problem& problem = session_->problem();
   const std::int64_t state = problem.projection_size > 0 ? problem.projection_size : problem.hidden_size;
-  const bool bidirectional = problem.directions.back().reverse;
-  y_.resize(workload.lengths.front() * workload.batch * state * (bidirectional ? 2 : 1));
+  const auto directions =
+      std::count_if(problem.directions.begin(), problem.directions.end(),
+                    [](const DirectionProblem& direction) { return direction.layer == 0; });
+  y_.resize(workload.lengths.front() * workload.batch * state * directions);
 }
 
 double SessionContestant::run(std::size_t length, std::size_t input_set) {

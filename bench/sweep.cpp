@@ -37,29 +37,33 @@ std::vector<double> with_dense(std::vector<double> densities) {
   return densities;
 }
 
-struct Pruned {
-  Model model;
-  double reached = 0.0;
-};
-
-Pruned prune_to(const Model& model, double density, const SweepOptions& options) {
-  Pruned pruned{model, 1.0};
+Model prune_to(const Model& model, double density, const SweepOptions& options) {
+  Model pruned = model;
+  if (density == 1.0) return pruned;  // whatever the pattern says: the row that the others are compared with
   PruneOptions wanted{.pattern = options.pattern,
                       .density = density,
                       .input_density = {},
                       .layer_density = {},
                       .layer_input_density = {}};
   if (options.prune_input) wanted.input_density = density;
-  double kept = 0.0, entries = 0.0;
-  // At density 1 nothing is pruned, whatever the pattern says: the row that the others are compared with.
-  if (density == 1.0) return pruned;
-  for (const MatrixReport& matrix : prune(pruned.model, wanted)) {
-    const double size = static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols);
-    kept += matrix.reached * size;
-    entries += size;
-  }
-  pruned.reached = kept / entries;
+  prune(pruned, wanted);
   return pruned;
+}
+
+// Of the matrices that a sweep prunes.
+double stored_density(const Model& model, bool with_input) {
+  double nonzeros = 0.0, entries = 0.0;
+  const auto add = [&](const Matrix& matrix) {
+    nonzeros += static_cast<double>(matrix.nonzeros());
+    entries += static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols);
+  };
+  for (const Layer& layer : model.layers) {
+    for (const Direction& direction : layer.directions) {
+      add(direction.w_hh);
+      if (with_input) add(direction.w_ih);
+    }
+  }
+  return nonzeros / entries;
 }
 
 }  // namespace
@@ -73,13 +77,10 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   require_valid(run);
   const std::int64_t checked = checked_steps(model, workload);
   const std::vector<double> dense = reference_output(model, workload, run.steps);
-  const std::span<const double> dense_start(dense.data(), dense.size() / run.steps * checked);
 
   SweepResult result;
   PeerEntrant peer;
-  if (run.peers && !model.is_bidirectional()) {
-    peer = enter_peer(peer_names().front(), model, workload, dense_start, run);
-  } else if (run.peers) {
+  if (run.peers) {
     peer = enter_peer(peer_names().front(), model, workload, reference_output(model, workload, checked), run);
   } else {
     peer.result.name = peer_names().front();
@@ -89,14 +90,14 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   std::vector<OwnEntrant> own;
   std::vector<Contestant*> contestants;
   for (const double density : with_dense(options.densities)) {
-    const Pruned pruned = prune_to(model, density, options);
-    own.push_back(enter_session(pack_for(pruned.model, run), workload,
-                                reference_output(pruned.model, workload, checked), run));
+    const Model pruned = prune_to(model, density, options);
+    own.push_back(
+        enter_session(pack_for(pruned, run), workload, reference_output(pruned, workload, checked), run));
     SessionContestant& contestant = *own.back().contestant;
     contestant.run(0, 0);
     SweepRow row;
     row.density = density;
-    row.reached = pruned.reached;
+    row.reached = stored_density(pruned, options.prune_input);
     row.rel_error = relative_error(contestant.output(), dense);
     contestant.sleep();
     result.rows.push_back(std::move(row));

@@ -34,7 +34,7 @@ void Channel::write_all(const void* data, std::size_t bytes) {
   while (bytes > 0) {
     const ssize_t done = ::send(socket_, at, bytes, MSG_NOSIGNAL);
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) throw Error(ErrorCode::io, "the peer's process ended early");
+    if (done <= 0) throw Error(ErrorCode::io, "the other side of a race has gone");
     at += done;
     bytes -= static_cast<std::size_t>(done);
   }
@@ -45,7 +45,7 @@ void Channel::read_all(void* data, std::size_t bytes) {
   while (bytes > 0) {
     const ssize_t done = ::recv(socket_, at, bytes, 0);
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) throw Error(ErrorCode::io, "the peer's process ended early");
+    if (done <= 0) throw Error(ErrorCode::io, "the other side of a race has gone");
     at += done;
     bytes -= static_cast<std::size_t>(done);
   }
@@ -94,7 +94,7 @@ void send(Channel& channel, const Job& job) {
                    .dump());
   for (const Layer& layer : model.layers) {
     for (const Direction& direction : layer.directions) {
-      channel.send(std::string(to_string(direction.cell)));
+      channel.send(json{{"cell", to_string(direction.cell)}, {"reverse", direction.reverse}}.dump());
       send(channel, direction.w_ih);
       send(channel, direction.w_hh);
       send(channel, direction.w_hr);
@@ -116,10 +116,10 @@ Job receive_job(Channel& channel) {
   job.model.layers.resize(header.at("layers"));
   for (Layer& layer : job.model.layers) {
     layer.directions.resize(header.at("directions"));
-    for (std::size_t d = 0; d < layer.directions.size(); ++d) {
-      Direction& direction = layer.directions[d];
-      direction.cell = parse_cell(channel.receive_text());
-      direction.reverse = d == 1;
+    for (Direction& direction : layer.directions) {
+      const json about = json::parse(channel.receive_text());
+      direction.cell = parse_cell(about.at("cell").get<std::string>());
+      direction.reverse = about.at("reverse");
       direction.w_ih = receive_matrix(channel);
       direction.w_hh = receive_matrix(channel);
       direction.w_hr = receive_matrix(channel);

@@ -210,8 +210,10 @@ class OneDnn final : public Peer {
     const memory::desc bias({1, d, cell.kind == CellKind::gru ? 4 : g, h}, memory::data_type::f32, Tag::ldgo);
     const memory::desc none;  // zero states in, no states out
     const auto inference = dnnl::prop_kind::forward_inference;
-    const auto direction =
-        d == 2 ? dnnl::rnn_direction::bidirectional_concat : dnnl::rnn_direction::unidirectional_left2right;
+    const bool reverse = model_.layers[layer].directions.front().reverse;
+    const auto direction = d == 2    ? dnnl::rnn_direction::bidirectional_concat
+                           : reverse ? dnnl::rnn_direction::unidirectional_right2left
+                                     : dnnl::rnn_direction::unidirectional_left2right;
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     switch (cell.kind) {

@@ -60,6 +60,14 @@ void require_comparable(const Model& model) {
   }
 }
 
+std::string ending(int status) {
+  if (WIFSIGNALED(status)) {
+    return fmt::format("the peer's process was killed by signal {} ({})", WTERMSIG(status),
+                       strsignal(WTERMSIG(status)));
+  }
+  return fmt::format("the peer's process ended early with status {}", WEXITSTATUS(status));
+}
+
 }  // namespace
 
 const std::vector<std::string>& peer_names() {
@@ -100,9 +108,24 @@ PeerProcess::Process::~Process() {
   }
 }
 
+template <class Talk>
+auto PeerProcess::talk(Talk&& with) {
+  try {
+    return with(*process_.channel);
+  } catch (const Error&) {
+    int status = 0;
+    while (waitpid(process_.id, &status, 0) < 0 && errno == EINTR) {
+    }
+    process_.id = -1;  // reaped
+    throw Error(ErrorCode::io, ending(status));
+  }
+}
+
 PeerProcess::PeerProcess(const Job& job, int threads) : process_((require_comparable(job.model), threads)) {
-  send(*process_.channel, job);
-  const auto answer = nlohmann::json::parse(process_.channel->receive_text());
+  const auto answer = nlohmann::json::parse(talk([&](Channel& channel) {
+    send(channel, job);
+    return channel.receive_text();
+  }));
   if (answer.contains("refused"))
     throw Error(ErrorCode::unsupported, answer.at("refused").get<std::string>());
   version_ = answer.at("version");
@@ -112,13 +135,17 @@ PeerProcess::PeerProcess(const Job& job, int threads) : process_((require_compar
 PeerProcess::~PeerProcess() = default;
 
 double PeerProcess::run(std::size_t length, std::size_t input_set) {
-  process_.channel->send(fmt::format("run {} {}", length, input_set));
-  return std::stod(process_.channel->receive_text());
+  return std::stod(talk([&](Channel& channel) {
+    channel.send(fmt::format("run {} {}", length, input_set));
+    return channel.receive_text();
+  }));
 }
 
 std::vector<float> PeerProcess::output() {
-  process_.channel->send(std::string("output"));
-  return process_.channel->receive_floats();
+  return talk([](Channel& channel) {
+    channel.send(std::string("output"));
+    return channel.receive_floats();
+  });
 }
 
 void PeerProcess::wake() { kill(process_.id, SIGCONT); }
@@ -131,7 +158,7 @@ void PeerProcess::sleep() {
   }
   if (changed == process_.id && WIFSTOPPED(status)) return;
   process_.id = -1;  // reaped
-  throw Error(ErrorCode::io, "the peer's process ended early");
+  throw Error(ErrorCode::io, ending(status));
 }
 
 }  // namespace sprnn::bench

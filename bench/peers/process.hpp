@@ -40,6 +40,10 @@ class PeerProcess final : public Contestant {
     ~Process();
   };
 
+  // Sends (if there is anything to) and receives; a dead process is reported with what killed it.
+  template <class Talk>
+  auto talk(Talk&& with);
+
   Process process_;
   std::string version_, implementation_;
 };
