@@ -1,0 +1,125 @@
+#include "engines/cpu/direction.hpp"
+
+#include <algorithm>
+
+namespace sprnn::cpu {
+
+namespace {
+
+// Stored values of group j of all gates, from `view`.
+double group_work(const MatrixView& view, std::int64_t j) {
+  double work = 0;
+  const MatrixShape& shape = view.shape;
+  for (std::int64_t gate = 0; gate < shape.gates; ++gate) {
+    const std::int64_t group = gate * shape.groups_per_gate() + j;
+    switch (view.layout) {
+      case CpuLayout::none:
+        break;
+      case CpuLayout::dense:
+        work += static_cast<double>(shape.cols * cpu_group_rows);
+        break;
+      case CpuLayout::columns:
+        work +=
+            static_cast<double>((view.starts[group + 1] - view.starts[group]) * column_step * cpu_group_rows);
+        break;
+      case CpuLayout::tile:
+        work +=
+            static_cast<double>((view.starts[group + 1] - view.starts[group]) * tile_step * cpu_group_rows);
+        break;
+      case CpuLayout::row: {
+        const std::int64_t first = gate * shape.units + j * cpu_group_rows;
+        const std::int64_t last = gate * shape.units + std::min((j + 1) * cpu_group_rows, shape.units);
+        work += static_cast<double>((view.starts[last] - view.starts[first]) * row_step);
+        break;
+      }
+    }
+  }
+  return work;
+}
+
+// Cuts the groups into consecutive runs of like work; every worker gets one group at least.
+Bounds split(const std::vector<double>& work, int workers) {
+  double total = 0;
+  for (const double w : work) total += w;
+  const auto groups = static_cast<std::int64_t>(work.size());
+  Bounds bounds{0};
+  double done = 0;
+  std::int64_t at = 0;
+  for (int worker = 1; worker < workers; ++worker) {
+    const double goal = total * worker / workers;
+    const std::int64_t last = groups - (workers - worker);
+    do {
+      done += work[static_cast<std::size_t>(at++)];
+    } while (at < last && done + work[static_cast<std::size_t>(at)] / 2 < goal);
+    bounds.push_back(at);
+  }
+  bounds.push_back(groups);
+  return bounds;
+}
+
+}  // namespace
+
+DirectionData::DirectionData(const Packed& packed, std::size_t direction, int workers) {
+  const Problem& problem = packed.plan.problem;
+  const DirectionPlan& plan = packed.plan.directions[direction];
+  const PackedDirection& weights = packed.directions[direction];
+  const auto& choice = std::get<CpuPlan>(plan.choice);
+  const DirectionShapes shapes = shapes_of(problem, plan);
+  cell = &problem.directions[direction].cell;
+  standard = cell->is_standard() && weights.peephole.empty();
+  reverse = plan.reverse;
+  w_ih = view_matrix(weights.sections, shapes.w_ih, choice.w_ih, "w_ih");
+  w_hh = view_matrix(weights.sections, shapes.w_hh, choice.w_hh, "w_hh");
+  w_hr = view_matrix(weights.sections, shapes.w_hr, choice.w_hr, "w_hr");
+  units = problem.hidden_size;
+  state = shapes.w_hh.cols;
+  inputs = shapes.w_ih.cols;
+  peephole = weights.peephole.empty() ? nullptr : weights.peephole.data();
+
+  const std::int64_t gates = cell->gates();
+  blocks = gates + (separate_n() ? 1 : 0);
+  const std::int64_t padded = round_up(units, cpu_group_rows);
+  bias = Buffer(blocks * padded);
+  for (std::int64_t r = 0; r < static_cast<std::int64_t>(weights.b_ih.size()); ++r) {
+    const std::int64_t gate = r / units;
+    const auto at = static_cast<std::size_t>(r);
+    const bool apart = separate_n() && gate == 2;
+    float* to = bias.data() + gate * padded + r % units;
+    // Adding +0.0 turns -0.0 to +0.0: products and padding then agree on the sign of zero.
+    to[0] = weights.b_ih[at] + (apart ? 0.0F : weights.b_hh[at]) + 0.0F;
+    if (apart) to[padded] = weights.b_hh[at] + 0.0F;
+  }
+
+  std::vector<double> work;
+  for (std::int64_t j = 0; j < shapes.w_hh.groups_per_gate(); ++j) {
+    // The input projection costs about a third as much a value; 16 cell updates as much as 512 values.
+    work.push_back(512 + group_work(w_hh, j) + 0.3 * group_work(w_ih, j));
+  }
+  unit_groups = split(work, workers);
+  if (projected()) {
+    work.clear();
+    for (std::int64_t j = 0; j < shapes.w_hr.groups(); ++j) work.push_back(16 + group_work(w_hr, j));
+    // With fewer groups than workers the last ones own none.
+    state_groups = split(work, static_cast<int>(std::min<std::int64_t>(workers, shapes.w_hr.groups())));
+    state_groups.resize(static_cast<std::size_t>(workers) + 1, shapes.w_hr.groups());
+  }
+}
+
+int most_workers(const Packed& packed) {
+  return static_cast<int>(std::min<std::int64_t>(
+      round_up(packed.plan.problem.hidden_size, cpu_group_rows) / cpu_group_rows, 1024));
+}
+
+int useful_workers(const Packed& packed, int available) {
+  constexpr double values_a_worker = 16384;
+  double least = 0;
+  for (const DirectionProblem& direction : packed.plan.problem.directions) {
+    const double values = static_cast<double>(direction.w_hh.nonzeros()) +
+                          0.3 * static_cast<double>(direction.w_ih.nonzeros()) +
+                          32.0 * static_cast<double>(direction.w_hh.rows);
+    least = std::max(least, values * packed.plan.problem.batch);
+  }
+  return std::clamp(static_cast<int>(least / values_a_worker), 1, available);
+}
+
+}  // namespace sprnn::cpu

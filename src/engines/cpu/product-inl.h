@@ -1,0 +1,334 @@
+// W x for each layout. Every output is a sum over its row's stored values in ascending column order, split
+// into the layout's number of partial sums (docs/cpu.md, "Order of summation"), whatever the number of
+// samples, the blocking below or the instruction set: so chunks, threads and machines give the same bits.
+#if defined(SPRNN_CPU_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SPRNN_CPU_PRODUCT_INL_H_
+#undef SPRNN_CPU_PRODUCT_INL_H_
+#else
+#define SPRNN_CPU_PRODUCT_INL_H_
+#endif
+
+#include "engines/cpu/kernels.hpp"
+#include "engines/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace sprnn::cpu::HWY_NAMESPACE {
+
+// Blocks that fill the registers: 32 of 16 floats with AVX-512, 16 of 8 with AVX2.
+inline constexpr int kWide = HWY_TARGET == HWY_AVX3 ? 8 : 2;     // samples, dense with two groups, tile
+inline constexpr int kNarrow = HWY_TARGET == HWY_AVX3 ? 4 : 1;   // samples, columns
+inline constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 2 : 1;  // vectors of samples, row
+
+HWY_INLINE void emit(const ProductArgs& args, std::int64_t group, std::int64_t sample, V16 sum) {
+  const std::int64_t at = (group - args.group_begin) * cpu_group_rows;
+  const V16 add =
+      args.add == nullptr ? broadcast<kParts>(0.0F) : load<kParts>(args.add + sample * args.add_stride + at);
+  store(sum + add, args.out + sample * args.out_stride + at);
+}
+
+// ---- dense: one sum a row; groups and samples side by side hide the latency of the additions
+
+template <int Groups, int Samples>
+HWY_NOINLINE void dense_block(const ProductArgs& args, std::int64_t group, std::int64_t sample) {
+  const std::int64_t cols = args.matrix->shape.cols;
+  const float* values = args.matrix->values + group * cols * cpu_group_rows;
+  const float* x = args.x + sample * args.x_stride;
+  V16 sum[Groups][Samples];
+  SPRNN_UNROLL for (int g = 0; g < Groups; ++g) {
+    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) sum[g][s] = broadcast<kParts>(0.0F);
+  }
+  for (std::int64_t c = 0; c < cols; ++c) {
+    V16 w[Groups];
+    SPRNN_UNROLL for (int g = 0; g < Groups; ++g) {
+      w[g] = load<kParts>(values + (g * cols + c) * cpu_group_rows);
+    }
+    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
+      const V16 xs = broadcast<kParts>(x[s * args.x_stride + c]);
+      SPRNN_UNROLL for (int g = 0; g < Groups; ++g) sum[g][s] = fma(w[g], xs, sum[g][s]);
+    }
+  }
+  SPRNN_UNROLL for (int g = 0; g < Groups; ++g) {
+    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) emit(args, group + g, sample + s, sum[g][s]);
+  }
+}
+
+template <int Groups>
+void dense_groups(const ProductArgs& args, std::int64_t group) {
+  std::int64_t s = 0;
+  for (; s + kWide <= args.samples; s += kWide) dense_block<Groups, kWide>(args, group, s);
+  for (; s + 2 <= args.samples; s += 2) dense_block<Groups, 2>(args, group, s);
+  if (s < args.samples) dense_block<Groups, 1>(args, group, s);
+}
+
+void multiply_dense(const ProductArgs& args) {
+  std::int64_t g = args.group_begin;
+  // A single sample is bound by reading the weights, and four chains keep enough of them under way.
+  if (args.samples == 1) {
+    for (; g + 4 <= args.group_end; g += 4) dense_block<4, 1>(args, g, 0);
+  }
+  for (; g + 2 <= args.group_end; g += 2) dense_groups<2>(args, g);
+  if (g < args.group_end) dense_groups<1>(args, g);
+}
+
+// ---- columns: partial sum k takes every fourth column of the group's list from the k-th on
+
+template <int Samples>
+HWY_NOINLINE void columns_block(const ProductArgs& args, std::int64_t group, std::int64_t sample) {
+  const MatrixView& w = *args.matrix;
+  const float* x = args.x + sample * args.x_stride;
+  V16 sum[column_step][Samples];
+  SPRNN_UNROLL for (int k = 0; k < column_step; ++k) {
+    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) sum[k][s] = broadcast<kParts>(0.0F);
+  }
+  const std::int64_t end = std::int64_t{w.starts[group + 1]} * column_step;
+  for (std::int64_t i = std::int64_t{w.starts[group]} * column_step; i < end; i += column_step) {
+    SPRNN_UNROLL for (int k = 0; k < column_step; ++k) {
+      const V16 values = load<kParts>(w.values + (i + k) * cpu_group_rows);
+      const float* from = x + w.columns[i + k];
+      SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
+        sum[k][s] = fma(values, broadcast<kParts>(from[s * args.x_stride]), sum[k][s]);
+      }
+    }
+  }
+  SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
+    emit(args, group, sample + s, (sum[0][s] + sum[1][s]) + (sum[2][s] + sum[3][s]));
+  }
+}
+
+void multiply_columns(const ProductArgs& args) {
+  for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
+    std::int64_t s = 0;
+    for (; s + kNarrow <= args.samples; s += kNarrow) columns_block<kNarrow>(args, g, s);
+    for (; s < args.samples; ++s) columns_block<1>(args, g, s);
+  }
+}
+
+// ---- tile: partial sum k takes every third slot of the group from the k-th on
+
+inline constexpr int tile_sums = 3;
+
+#if HWY_TARGET == HWY_AVX3
+using Offsets = __m512i;
+HWY_INLINE Offsets load_offsets(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
+HWY_INLINE V16 look_up(const float* window, Offsets offsets, int k) {
+  // The permutation ignores all but the low five bits of an index.
+  const __m512i index = _mm512_srli_epi32(offsets, static_cast<unsigned>(5 * k));
+  return {{Native{_mm512_permutex2var_ps(_mm512_loadu_ps(window), index, _mm512_loadu_ps(window + 16))}}};
+}
+#elif !SPRNN_SCALAR_TARGET
+struct Offsets {
+  hn::Vec<DI> v[kParts];
+};
+HWY_INLINE Offsets load_offsets(const std::uint32_t* p) {
+  Offsets r;
+  SPRNN_UNROLL for (int i = 0; i < kParts; ++i) {
+    r.v[i] = hn::LoadU(DI(), reinterpret_cast<const std::int32_t*>(p) + i * kLanes);
+  }
+  return r;
+}
+HWY_INLINE V16 look_up(const float* window, Offsets offsets, int k) {
+  V16 r;
+  SPRNN_UNROLL for (int i = 0; i < kParts; ++i) {
+    const auto index = hn::And(hn::ShiftRightSame(offsets.v[i], 5 * k), hn::Set(DI(), 31));
+    r.v[i] = hn::GatherIndex(D(), window, index);
+  }
+  return r;
+}
+#else
+using Offsets = const std::uint32_t*;
+HWY_INLINE Offsets load_offsets(const std::uint32_t* p) { return p; }
+HWY_INLINE V16 look_up(const float* window, Offsets offsets, int k) {
+  V16 r;
+  for (int i = 0; i < cpu_group_rows; ++i) r.v[i] = window[offsets[i] >> (5 * k) & 31U];
+  return r;
+}
+#endif
+
+template <int Samples>
+HWY_NOINLINE void tile_block(const ProductArgs& args, std::int64_t group, std::int64_t sample) {
+  const MatrixView& w = *args.matrix;
+  const float* x = args.x + sample * args.x_stride;
+  V16 sum[tile_sums][Samples];
+  SPRNN_UNROLL for (int k = 0; k < tile_sums; ++k) {
+    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) sum[k][s] = broadcast<kParts>(0.0F);
+  }
+  for (std::int64_t b = w.starts[group]; b < w.starts[group + 1]; ++b) {
+    const TileBlock& block = w.blocks[b];
+    const Offsets offsets = load_offsets(block.offsets);
+    SPRNN_UNROLL for (int k = 0; k < tile_step; ++k) {
+      const V16 values = load<kParts>(block.values[k]);
+      const float* window = x + std::int64_t{w.columns[b * tile_step + k]} * 16;
+      SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
+        sum[k % tile_sums][s] =
+            fma(values, look_up(window + s * args.x_stride, offsets, k), sum[k % tile_sums][s]);
+      }
+    }
+  }
+  SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
+    emit(args, group, sample + s, (sum[0][s] + sum[1][s]) + sum[2][s]);
+  }
+}
+
+void multiply_tile(const ProductArgs& args) {
+  for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
+    std::int64_t s = 0;
+    for (; s + kNarrow <= args.samples; s += kNarrow) tile_block<kNarrow>(args, g, s);
+    for (; s < args.samples; ++s) tile_block<1>(args, g, s);
+  }
+}
+
+// ---- row: partial sum k takes every eighth value of the row from the k-th on
+
+// Row of each lane of a group; lanes beyond the last unit have none.
+HWY_INLINE std::int64_t rows_in(const MatrixShape& shape, std::int64_t group, std::int64_t& first) {
+  const std::int64_t unit = group % shape.groups_per_gate() * cpu_group_rows;
+  first = group / shape.groups_per_gate() * shape.units + unit;
+  return HWY_MIN(shape.units - unit, static_cast<std::int64_t>(cpu_group_rows));
+}
+
+#if SPRNN_SCALAR_TARGET
+HWY_INLINE void gather_steps(const std::uint16_t* columns, const float* values, const float* x,
+                             std::int64_t steps, float* sums) {
+  for (std::int64_t i = 0; i < steps * row_step; ++i) {
+    sums[i % row_step] = exact_fma(values[i], x[columns[i]], sums[i % row_step]);
+  }
+}
+#else
+HWY_INLINE void gather_steps(const std::uint16_t* columns, const float* values, const float* x,
+                             std::int64_t steps, float* sums) {
+  const hn::FixedTag<float, row_step> d;
+  const hn::FixedTag<std::int32_t, row_step> di;
+  const hn::FixedTag<std::uint16_t, row_step> du;
+  auto sum = hn::Zero(d);
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const auto index = hn::PromoteTo(di, hn::LoadU(du, columns + i * row_step));
+    sum = hn::MulAdd(hn::LoadU(d, values + i * row_step), hn::GatherIndex(d, x, index), sum);
+  }
+  hn::StoreU(sum, d, sums);
+}
+#endif
+
+HWY_INLINE float add_up(const float* s) {
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+void multiply_row_by_rows(const ProductArgs& args) {
+  const MatrixView& w = *args.matrix;
+  for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
+    std::int64_t first = 0;
+    const std::int64_t rows = rows_in(w.shape, g, first);
+    for (std::int64_t s = 0; s < args.samples; ++s) {
+      alignas(64) float out[cpu_group_rows] = {};
+      for (std::int64_t lane = 0; lane < rows; ++lane) {
+        const std::int64_t begin = w.starts[first + lane];
+        float sums[row_step] = {};
+        gather_steps(w.columns + begin * row_step, w.values + begin * row_step, args.x + s * args.x_stride,
+                     w.starts[first + lane + 1] - begin, sums);
+        out[lane] = add_up(sums);
+      }
+      emit(args, g, s, load<kParts>(out));
+    }
+  }
+}
+
+// `in` [samples][count] by stride -> `out` [count][samples] by stride.
+void transpose(const float* in, std::int64_t in_stride, std::int64_t samples, std::int64_t count, float* out,
+               std::int64_t out_stride) noexcept {
+  std::int64_t s = 0;
+#if !SPRNN_SCALAR_TARGET
+  const hn::FixedTag<float, 4> d;
+  for (; s + 4 <= samples; s += 4) {
+    std::int64_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+      const float* p = in + s * in_stride + i;
+      const auto r0 = hn::LoadU(d, p), r1 = hn::LoadU(d, p + in_stride);
+      const auto r2 = hn::LoadU(d, p + 2 * in_stride), r3 = hn::LoadU(d, p + 3 * in_stride);
+      const auto low02 = hn::InterleaveLower(d, r0, r2), low13 = hn::InterleaveLower(d, r1, r3);
+      const auto high02 = hn::InterleaveUpper(d, r0, r2), high13 = hn::InterleaveUpper(d, r1, r3);
+      float* q = out + i * out_stride + s;
+      hn::StoreU(hn::InterleaveLower(d, low02, low13), d, q);
+      hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, q + out_stride);
+      hn::StoreU(hn::InterleaveLower(d, high02, high13), d, q + 2 * out_stride);
+      hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, q + 3 * out_stride);
+    }
+    for (; i < count; ++i) {
+      for (std::int64_t k = s; k < s + 4; ++k) out[i * out_stride + k] = in[k * in_stride + i];
+    }
+  }
+#endif
+  for (; s < samples; ++s) {
+    for (std::int64_t i = 0; i < count; ++i) out[i * out_stride + s] = in[s * in_stride + i];
+  }
+}
+
+// One row times `Vectors` vectors of samples.
+template <int Vectors>
+HWY_INLINE void row_block(const MatrixView& w, std::int64_t row, const float* x, std::int64_t x_stride,
+                          float* out) {
+  using V = Vec<1>;
+  V sum[row_step][Vectors];
+  SPRNN_UNROLL for (int k = 0; k < row_step; ++k) {
+    SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) sum[k][v] = broadcast<1>(0.0F);
+  }
+  const std::int64_t end = std::int64_t{w.starts[row + 1]} * row_step;
+  for (std::int64_t i = std::int64_t{w.starts[row]} * row_step; i < end; i += row_step) {
+    SPRNN_UNROLL for (int k = 0; k < row_step; ++k) {
+      const V value = broadcast<1>(w.values[i + k]);
+      const float* from = x + w.columns[i + k] * x_stride;
+      SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) {
+        sum[k][v] = fma(value, load<1>(from + v * kLanes), sum[k][v]);
+      }
+    }
+  }
+  SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) {
+    store(((sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v])) +
+              ((sum[4][v] + sum[5][v]) + (sum[6][v] + sum[7][v])),
+          out + v * kLanes);
+  }
+}
+
+template <int Vectors>
+void row_group(const ProductArgs& args, std::int64_t group, std::int64_t sample) {
+  constexpr int width = Vectors * kLanes;
+  alignas(64) float by_row[cpu_group_rows * width] = {};
+  alignas(64) float by_sample[width * cpu_group_rows];
+  std::int64_t first = 0;
+  const std::int64_t rows = rows_in(args.matrix->shape, group, first);
+  for (std::int64_t lane = 0; lane < rows; ++lane) {
+    row_block<Vectors>(*args.matrix, first + lane, args.x + sample, args.x_stride, by_row + lane * width);
+  }
+  transpose(by_row, width, cpu_group_rows, width, by_sample, cpu_group_rows);
+  const std::int64_t samples = HWY_MIN(args.samples - sample, static_cast<std::int64_t>(width));
+  for (std::int64_t s = 0; s < samples; ++s) {
+    emit(args, group, sample + s, load<kParts>(by_sample + s * cpu_group_rows));
+  }
+}
+
+void multiply_row_by_columns(const ProductArgs& args) {
+  for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
+    std::int64_t s = 0;
+    for (; s + (kVectors - 1) * kLanes < args.samples; s += kVectors * kLanes)
+      row_group<kVectors>(args, g, s);
+    for (; s < args.samples; s += kLanes) row_group<1>(args, g, s);
+  }
+}
+
+void multiply(const ProductArgs& args) noexcept {
+  switch (args.matrix->layout) {
+    case CpuLayout::none:
+      return;
+    case CpuLayout::dense:
+      return multiply_dense(args);
+    case CpuLayout::columns:
+      return multiply_columns(args);
+    case CpuLayout::tile:
+      return multiply_tile(args);
+    case CpuLayout::row:
+      return args.x_by_columns ? multiply_row_by_columns(args) : multiply_row_by_rows(args);
+  }
+}
+
+}  // namespace sprnn::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard
