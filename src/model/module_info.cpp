@@ -114,10 +114,12 @@ class Inference {
     }
     const std::optional<DType> dtype = weight_dtype(first.dtype);
     if (!dtype) {
-      refuse(
-          fmt::format("{} has dtype {}, expected F32, F16 or BF16; in Python, save the module again after "
-                      "module.float()",
-                      quote(first.name), quote(first.dtype)));
+      refuse(fmt::format(
+          "{} has dtype {}, expected F32, F16 or BF16; convert the file with: python -c 'from "
+          "safetensors.torch "
+          "import load_file, save_file; save_file({{k: v.float() if v.is_floating_point() else v for k, v in "
+          "load_file(\"model.safetensors\").items()}}, \"float32.safetensors\")'",
+          quote(first.name), quote(first.dtype)));
     }
     info_.dtype = *dtype;
   }

@@ -90,7 +90,8 @@ class Reader {
             kind, size));
       }
     }
-    fail(fmt::format("has dtype {}, expected {}", quote(descr), expected));
+    fail(fmt::format("has dtype {}, expected {}; in NumPy, save x.astype('<{}{}') instead", quote(descr),
+                     expected, kind, kind == 'f' ? 4 : 8));
   }
 
   void check_size(const Parsed& parsed) const {

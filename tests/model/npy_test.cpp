@@ -84,9 +84,9 @@ TEST(Npy, SaysHowToMendAFile) {
   EXPECT_ERROR(load_npy_floats(data_folder / "big_endian.npy"), ErrorCode::format, "big_endian.npy'",
                "big-endian (>f4)", "x.astype('<f4')");
   EXPECT_ERROR(load_npy_floats(data_folder / "int32.npy"), ErrorCode::format, "int32.npy'", "'<i4'",
-               "expected float16, float32 or float64");
+               "expected float16, float32 or float64", "x.astype('<f4')");
   EXPECT_ERROR(load_npy_ints(data_folder / "float32.npy"), ErrorCode::format, "'<f4'",
-               "expected int32 or int64");
+               "expected int32 or int64", "x.astype('<i8')");
   EXPECT_ERROR(load_npy_floats("/dev/null/x.npy"), ErrorCode::io, "'/dev/null/x.npy'");
 }
 
