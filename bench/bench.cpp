@@ -33,6 +33,7 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
   require_valid(options);
   const Model model = unpack(*packed);
   const Workload workload = random_workload(model, options);
+  tell(options.progress, 0.0, "reference");
   const std::vector<double> reference = reference_output(model, workload, checked_steps(model, workload));
   const Densities density = densities(model);
 
@@ -53,6 +54,7 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
   std::vector<PeerEntrant> peers;
   if (options.peers) {
     for (const std::string& name : peer_names()) {
+      tell(options.progress, 0.0, name);
       peers.push_back(enter_peer(name, model, workload, reference, options));
     }
   }

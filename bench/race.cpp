@@ -21,11 +21,6 @@ std::vector<double> take_turn(Contestant& contestant, const Workload& workload, 
   return times;
 }
 
-void report(const Progress& progress, double done) {
-  if (progress && !progress(done, "racing"))
-    throw Error(ErrorCode::interrupted, "the benchmark was interrupted");
-}
-
 Timing summarise(const std::vector<std::vector<double>>& times, const std::vector<std::int64_t>& lengths) {
   const auto steps = static_cast<double>(lengths.front());
   const double at_long = median(times.front());
@@ -43,6 +38,10 @@ Timing summarise(const std::vector<std::vector<double>>& times, const std::vecto
 
 }  // namespace
 
+void tell(const Progress& progress, double done, std::string_view what) {
+  if (progress && !progress(done, what)) throw Error(ErrorCode::interrupted, "the benchmark was interrupted");
+}
+
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -59,7 +58,7 @@ std::vector<Timing> race(std::span<Contestant* const> contestants, const Workloa
   double done = 0.0;
   for (int round = 0; round < rounds; ++round) {
     for (std::size_t c = 0; c < contestants.size(); ++c) {
-      report(progress, done++ / turns);
+      tell(progress, done++ / turns, "racing");
       contestants[c]->wake();
       for (std::size_t length = 0; length < lengths; ++length) {
         const auto turn = take_turn(*contestants[c], workload, length, static_cast<std::size_t>(round));
@@ -68,18 +67,23 @@ std::vector<Timing> race(std::span<Contestant* const> contestants, const Workloa
       contestants[c]->sleep();
     }
   }
-  report(progress, 1.0);
+  tell(progress, 1.0, "racing");
   std::vector<Timing> timings;
   for (const auto& of_contestant : times) timings.push_back(summarise(of_contestant, workload.lengths));
   return timings;
 }
 
 double run_alone(Contestant& contestant, const Workload& workload) {
-  constexpr int turns = 3;
+  // Long enough that a slow moment of the machine does not set the median.
+  constexpr std::size_t turns = 3;
+  constexpr double least_us = 300e3;
   std::vector<double> times;
-  for (std::size_t turn = 0; turn < turns; ++turn) {
-    const auto some = take_turn(contestant, workload, 0, turn);
-    times.insert(times.end(), some.begin(), some.end());
+  double total = 0.0;
+  for (std::size_t turn = 0; turn < turns || total < least_us; ++turn) {
+    for (const double time : take_turn(contestant, workload, 0, turn)) {
+      times.push_back(time);
+      total += time;
+    }
   }
   return median(std::move(times)) / static_cast<double>(workload.lengths.front());
 }

@@ -18,6 +18,9 @@ namespace sprnn::bench {
 // One contestant on its own, awake before and after: median microseconds a step at the longest length.
 [[nodiscard]] double run_alone(Contestant& contestant, const Workload& workload);
 
+// Throws Error(interrupted) if the caller's progress callback asks to stop.
+void tell(const Progress& progress, double done, std::string_view what);
+
 [[nodiscard]] double median(std::vector<double> values);
 
 }  // namespace sprnn::bench

@@ -76,11 +76,13 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   run.steps = workload.lengths.front();
   require_valid(run);
   const std::int64_t checked = checked_steps(model, workload);
+  tell(run.progress, 0.0, "reference");
   const std::vector<double> dense = reference_output(model, workload, run.steps);
 
   SweepResult result;
   PeerEntrant peer;
   if (run.peers) {
+    tell(run.progress, 0.0, peer_names().front());
     peer = enter_peer(peer_names().front(), model, workload, reference_output(model, workload, checked), run);
   } else {
     peer.result.name = peer_names().front();
@@ -90,6 +92,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   std::vector<OwnEntrant> own;
   std::vector<Contestant*> contestants;
   for (const double density : with_dense(options.densities)) {
+    tell(run.progress, 0.0, "packing");
     const Model pruned = prune_to(model, density, options);
     own.push_back(
         enter_session(pack_for(pruned, run), workload, reference_output(pruned, workload, checked), run));
