@@ -18,8 +18,11 @@ struct GpuDescription {
   std::int64_t l2_bytes = 52428800;
   std::int64_t memory_bytes = 85000000000;
   int max_cluster_size = 16;      // 1: no clusters
-  double clock_ghz = 1.755;       // at which the costs below were measured
+  double clock_ghz = 1.98;        // under load: the boost clock
   double l2_gbytes_per_s = 5500;  // streamed weights
+  double memory_gbytes_per_s = 3350;
+  double tensor_tflops = 990;  // dense fp16 and bf16
+  double fp32_tflops = 67;
   bool operator==(const GpuDescription&) const = default;
 };
 

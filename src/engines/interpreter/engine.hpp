@@ -1,0 +1,11 @@
+// Runs what strategy gather packs, on the host, in the GPU's order and precision: the oracle says whether
+// plan and pack are right, this engine whether the kernel is.
+#pragma once
+
+#include "sprnn/engine.hpp"
+
+namespace sprnn {
+
+[[nodiscard]] const Engine& interpreter_engine();
+
+}  // namespace sprnn

@@ -1,0 +1,38 @@
+// The recurrent product of one timestep from packed pairs: each lane its slots in order, then the lanes of
+// a row by butterfly.
+#pragma once
+
+#include <vector>
+
+#include "engines/interpreter/state_image.hpp"
+#include "pack/gather_view.hpp"
+
+namespace sprnn::interpreter {
+
+class GatherProduct {
+ public:
+  GatherProduct(const gather::MatrixView& matrix, DType dtype, int group_batch);
+
+  // The sums of all CTAs' rows for the first `entries` batch entries of the group.
+  void run(const StateImage& state, int entries);
+  [[nodiscard]] const float* sums(int cta, int local_row) const {
+    return sums_.data() +
+           (static_cast<std::size_t>(cta) * static_cast<std::size_t>(matrix_.layout.rows_a_cta()) +
+            static_cast<std::size_t>(local_row)) *
+               group_batch_;
+  }
+
+ private:
+  void sum_lane(int cta, int pass, int thread, const StateImage& state, int entries, float* sum);
+  void reduce_lanes(int entries);
+
+  gather::MatrixView matrix_;
+  DType dtype_;
+  std::size_t group_batch_;
+  std::vector<float> lane_sums_;  // [lane][entry]
+  std::vector<float> exchanged_;  // what a lane's neighbour holds
+  std::vector<float> halves_;     // [entry]: up to 4 products
+  std::vector<float> sums_;       // [cta][row][entry]
+};
+
+}  // namespace sprnn::interpreter

@@ -1,0 +1,221 @@
+// Packing for strategy gather: units to CTAs, rows to lanes, pairs to slots; and back.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+
+#include "pack/gather_order.hpp"
+#include "pack/gather_view.hpp"
+#include "plan/gather_balance.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::gather {
+
+namespace {
+
+using std::size_t;
+
+Section& section(std::vector<Section>& sections, std::string_view name) {
+  return const_cast<Section&>(find_section(sections, name));
+}
+
+// Where each unit lies: the inverse of a map of units.
+std::vector<std::int64_t> positions_of(std::span<const std::int32_t> map, std::int64_t units) {
+  std::vector<std::int64_t> positions(static_cast<size_t>(units), -1);
+  for (size_t position = 0; position < map.size(); ++position) {
+    if (map[position] >= 0)
+      positions[static_cast<size_t>(map[position])] = static_cast<std::int64_t>(position);
+  }
+  return positions;
+}
+
+// Packs one matrix CTA by CTA: its rows, the longest first, to passes and row groups; then each warp's pairs
+// in bank-aware order.
+class MatrixPacker {
+ public:
+  MatrixPacker(const Matrix& matrix, const MatrixSummary& summary, const MatrixLayout& layout, DType dtype,
+               bool bank_order, std::vector<Section>& sections)
+      : matrix_(matrix), summary_(summary), layout_(layout), dtype_(dtype), bank_order_(bank_order) {
+    row_map_ = section(sections, layout.name + ".row_map").as<std::int32_t>();
+    for (const Place place : places) {
+      pairs_[static_cast<size_t>(place)] =
+          section(sections, fmt::format("{}.{}", layout.name, to_string(place))).as<std::uint32_t>();
+    }
+  }
+
+  void pack(std::span<const std::int32_t> units, const std::vector<std::int64_t>& positions) {
+    const size_t width = static_cast<size_t>(layout_.units_a_cta);
+    for (int cta = 0; cta < layout_.ctas; ++cta) {
+      const auto own = units.subspan(static_cast<size_t>(cta) * width, width);
+      const std::vector<std::int32_t> rows =
+          rows_by_length(own, summary_.row_nonzeros, layout_.gates, layout_.units);
+      for (int pass = 0; pass < static_cast<int>(layout_.passes.size()); ++pass) {
+        pack_pass(cta, pass, rows, own, positions);
+      }
+    }
+  }
+
+ private:
+  void pack_pass(int cta, int pass, const std::vector<std::int32_t>& rows,
+                 std::span<const std::int32_t> units, const std::vector<std::int64_t>& positions) {
+    const int slots = layout_.passes[static_cast<size_t>(pass)].slots();
+    const int groups_a_warp = warp_lanes / layout_.lanes;
+    std::vector<std::vector<Entry>> warp_rows(static_cast<size_t>(groups_a_warp));
+    for (int first = 0; first < layout_.row_groups(); first += groups_a_warp) {
+      for (int g = 0; g < groups_a_warp; ++g) {
+        const size_t rank = static_cast<size_t>(pass) * static_cast<size_t>(layout_.row_groups()) +
+                            static_cast<size_t>(first + g);
+        const std::int32_t local = rank < rows.size() ? rows[rank] : -1;
+        row_map_[layout_.row_map_index(cta, pass, first + g)] = local;
+        std::vector<Entry>& pairs = warp_rows[static_cast<size_t>(g)];
+        pairs.clear();
+        if (local < 0) continue;
+        const std::int64_t row =
+            local % layout_.gates * layout_.units + units[static_cast<size_t>(local / layout_.gates)];
+        collect(row, positions, pairs);
+        if (pairs.size() > static_cast<size_t>(slots) * static_cast<size_t>(layout_.lanes)) {
+          throw Error(
+              ErrorCode::invalid_argument,
+              fmt::format(
+                  "{}: row {} has {} non-zeros, the plan has room for {}; make a plan for these weights",
+                  layout_.name, row, pairs.size(), slots * layout_.lanes));
+        }
+      }
+      store(cta, pass, first * layout_.lanes, slots,
+            arrange(warp_rows, layout_.lanes, slots, layout_.image, bank_order_));
+    }
+  }
+
+  void collect(std::int64_t row, const std::vector<std::int64_t>& positions,
+               std::vector<Entry>& pairs) const {
+    const float* values = matrix_.row(row);
+    for (std::int64_t column = 0; column < matrix_.cols; ++column) {
+      if (!is_nonzero(values[column])) continue;
+      pairs.push_back({positions[static_cast<size_t>(column)] * layout_.image.word_bytes,
+                       to_bits(dtype_, values[column])});
+    }
+  }
+
+  void store(int cta, int pass, int first_thread, int slots, const std::vector<Entry>& table) {
+    for (int s = 0; s < slots; ++s) {
+      const Slot slot = layout_.slot(pass, s);
+      std::uint32_t* block = pairs_[static_cast<size_t>(slot.place)] + cta * layout_.block_words(slot.place);
+      for (int lane = 0; lane < warp_lanes; ++lane) {
+        const Entry& entry = table[static_cast<size_t>(s * warp_lanes + lane)];
+        const auto offset = static_cast<std::uint32_t>(entry.address / layout_.offset_unit);
+        layout_.store(block, slot, first_thread + lane, {offset, entry.value});
+      }
+    }
+  }
+
+  const Matrix& matrix_;
+  const MatrixSummary& summary_;
+  const MatrixLayout& layout_;
+  DType dtype_;
+  bool bank_order_;
+  std::int32_t* row_map_ = nullptr;
+  std::array<std::uint32_t*, 3> pairs_{};
+};
+
+template <class Bits>
+void pack_input(const Matrix& w_ih, InputStorage storage, DType dtype, std::vector<Section>& sections) {
+  if (storage == InputStorage::dense) {
+    Bits* dense = section(sections, "w_ih.dense").as<Bits>();
+    for (size_t i = 0; i < w_ih.values.size(); ++i)
+      dense[i] = static_cast<Bits>(to_bits(dtype, w_ih.values[i]));
+    return;
+  }
+  std::int64_t* row_begin = section(sections, "w_ih.row_begin").as<std::int64_t>();
+  std::int32_t* columns = section(sections, "w_ih.columns").as<std::int32_t>();
+  Bits* values = section(sections, "w_ih.values").as<Bits>();
+  std::int64_t count = 0;
+  for (std::int64_t row = 0; row < w_ih.rows; ++row) {
+    row_begin[row] = count;
+    for (std::int64_t column = 0; column < w_ih.cols; ++column) {
+      const float value = w_ih.row(row)[column];
+      if (!is_nonzero(value)) continue;
+      columns[count] = static_cast<std::int32_t>(column);
+      values[count++] = static_cast<Bits>(to_bits(dtype, value));
+    }
+  }
+  row_begin[w_ih.rows] = count;
+}
+
+template <class Bits>
+void unpack_input(const std::vector<Section>& sections, InputStorage storage, DType dtype, Matrix& w_ih) {
+  if (storage == InputStorage::dense) {
+    const Bits* dense = find_section(sections, "w_ih.dense").as<Bits>();
+    for (size_t i = 0; i < w_ih.values.size(); ++i) w_ih.values[i] = from_bits(dtype, dense[i]);
+    return;
+  }
+  const std::int64_t* row_begin = find_section(sections, "w_ih.row_begin").as<std::int64_t>();
+  const std::int32_t* columns = find_section(sections, "w_ih.columns").as<std::int32_t>();
+  const Bits* values = find_section(sections, "w_ih.values").as<Bits>();
+  for (std::int64_t row = 0; row < w_ih.rows; ++row) {
+    for (std::int64_t i = row_begin[row]; i < row_begin[row + 1]; ++i) {
+      w_ih.row(row)[columns[i]] = from_bits(dtype, values[i]);
+    }
+  }
+}
+
+void unpack_matrix(const MatrixView& view, DType dtype, Matrix& matrix) {
+  view.for_each_pair([&](int cta, int pass, int group, int, int, Pair pair) {
+    if (pair.value == 0) return;
+    const std::int64_t row = view.row(cta, view.local_row(cta, pass, group));
+    const std::int32_t column = view.columns[view.address(pair) / view.layout.image.word_bytes];
+    matrix.row(row)[column] = from_bits(dtype, pair.value);
+  });
+}
+
+}  // namespace
+
+std::vector<Section> pack(const Direction& weights, const DirectionPlan& direction_plan,
+                          const Problem& problem) {
+  const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
+  const DirectionProblem& direction = problem_of(direction_plan, problem);
+  const Layout layout = make_layout(plan, problem, direction);
+  std::vector<Section> sections;
+  for (const SectionSize& size : section_sizes(plan, problem, direction)) {
+    sections.emplace_back(size.name, static_cast<size_t>(size.bytes));
+  }
+  const auto write_map = [&](std::string_view name, const std::vector<std::int32_t>& map) {
+    std::copy(map.begin(), map.end(), section(sections, name).as<std::int32_t>());
+  };
+  const std::vector<std::int32_t> unit_map =
+      assign_units(direction.w_hh.row_nonzeros, layout.w_hh.gates, plan.ctas, layout.w_hh.units_a_cta);
+  std::vector<std::int32_t> output_map = unit_map;
+  write_map("unit_map", unit_map);
+  if (layout.w_hr) {
+    output_map = assign_units(direction.w_hr.row_nonzeros, 1, plan.ctas, layout.w_hr->units_a_cta);
+    write_map("output_map", output_map);
+  }
+
+  MatrixPacker(weights.w_hh, direction.w_hh, layout.w_hh, problem.dtype, plan.bank_order, sections)
+      .pack(unit_map, positions_of(output_map, layout.outputs));
+  if (layout.w_hr) {
+    MatrixPacker(weights.w_hr, direction.w_hr, *layout.w_hr, problem.dtype, plan.bank_order, sections)
+        .pack(output_map, positions_of(unit_map, layout.units));
+  }
+  if (problem.dtype == DType::fp32) {
+    pack_input<std::uint32_t>(weights.w_ih, plan.w_ih, problem.dtype, sections);
+  } else {
+    pack_input<std::uint16_t>(weights.w_ih, plan.w_ih, problem.dtype, sections);
+  }
+  return sections;
+}
+
+void unpack(const std::vector<Section>& sections, const DirectionPlan& direction_plan, const Problem& problem,
+            Direction& weights) {
+  const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
+  const View view = make_view(sections, plan, problem, problem_of(direction_plan, problem));
+  unpack_matrix(view.w_hh, problem.dtype, weights.w_hh);
+  if (view.w_hr) unpack_matrix(*view.w_hr, problem.dtype, weights.w_hr);
+  if (problem.dtype == DType::fp32) {
+    unpack_input<std::uint32_t>(sections, plan.w_ih, problem.dtype, weights.w_ih);
+  } else {
+    unpack_input<std::uint16_t>(sections, plan.w_ih, problem.dtype, weights.w_ih);
+  }
+}
+
+}  // namespace sprnn::gather

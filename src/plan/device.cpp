@@ -1,0 +1,139 @@
+#include "sprnn/device.hpp"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "base/json.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn {
+
+namespace {
+
+using nlohmann::json;
+
+// NVIDIA's data sheets and the CUDA C++ Programming Guide's table of compute capabilities. The default of
+// GpuDescription is an H100 SXM.
+GpuDescription h200() {
+  GpuDescription gpu;
+  gpu.memory_bytes = 141'000'000'000;
+  gpu.memory_gbytes_per_s = 4800;
+  return gpu;
+}
+
+GpuDescription a100() {
+  GpuDescription gpu;
+  gpu.compute_capability = 80;
+  gpu.sm_count = 108;
+  gpu.shared_bytes_per_block = 166912;
+  gpu.shared_bytes_per_sm = 167936;
+  gpu.l2_bytes = 41943040;
+  gpu.max_cluster_size = 1;
+  gpu.clock_ghz = 1.41;
+  gpu.l2_gbytes_per_s = 4000;
+  gpu.memory_gbytes_per_s = 2039;
+  gpu.tensor_tflops = 312;
+  gpu.fp32_tflops = 19.5;
+  return gpu;
+}
+
+// Visits the fields of a description with their names and least values: one list for reading and writing.
+template <class Gpu, class Visit>
+void gpu_fields(Gpu& gpu, Visit&& visit) {
+  visit("compute_capability", gpu.compute_capability, 10);
+  visit("sm_count", gpu.sm_count, 1);
+  visit("registers_per_sm", gpu.registers_per_sm, 1);
+  visit("max_registers_per_thread", gpu.max_registers_per_thread, 1);
+  visit("shared_bytes_per_block", gpu.shared_bytes_per_block, 1);
+  visit("shared_bytes_per_sm", gpu.shared_bytes_per_sm, 1);
+  visit("l2_bytes", gpu.l2_bytes, 0);
+  visit("memory_bytes", gpu.memory_bytes, 1);
+  visit("max_cluster_size", gpu.max_cluster_size, 1);
+  visit("clock_ghz", gpu.clock_ghz, 0);
+  visit("l2_gbytes_per_s", gpu.l2_gbytes_per_s, 0);
+  visit("memory_gbytes_per_s", gpu.memory_gbytes_per_s, 0);
+  visit("tensor_tflops", gpu.tensor_tflops, 0);
+  visit("fp32_tflops", gpu.fp32_tflops, 0);
+}
+
+template <class Cpu, class Visit>
+void cpu_fields(Cpu& cpu, Visit&& visit) {
+  visit("threads", cpu.threads, 1);
+  visit("isa", cpu.isa, 0);
+  visit("l1_bytes", cpu.l1_bytes, 0);
+  visit("l2_bytes", cpu.l2_bytes, 0);
+  visit("l3_bytes", cpu.l3_bytes, 0);
+}
+
+// Reads one field; a missing key or a wrong type is nlohmann's exception, which names it.
+struct Reader {
+  const json& object;
+
+  void operator()(const char* key, std::string& out, int) const { out = object.at(key).get<std::string>(); }
+  void operator()(const char* key, double& out, int above) const {
+    out = object.at(key).get<double>();
+    if (!(out > above)) refuse(key, fmt::format("{}", out), fmt::format("more than {}", above));
+  }
+  template <class Int>
+  void operator()(const char* key, Int& out, int least) const {
+    out = integer_at<Int>(object, key);
+    if (out < least) refuse(key, fmt::format("{}", out), fmt::format("{} or more", least));
+  }
+  [[noreturn]] static void refuse(const char* key, const std::string& found, const std::string& expected) {
+    throw Error(ErrorCode::format,
+                fmt::format("device description: {} is {}, expected {}", key, found, expected));
+  }
+};
+
+}  // namespace
+
+std::string to_json(const Device& device) {
+  json out = {{"name", device.name}, {"kind", device.is_gpu() ? "gpu" : "cpu"}};
+  const auto write = [&](const char* key, const auto& value, int) { out[key] = value; };
+  if (device.is_gpu()) {
+    gpu_fields(device.gpu(), write);
+  } else {
+    cpu_fields(device.cpu(), write);
+  }
+  return out.dump(2);
+}
+
+Device device_from_json(std::string_view text) try {
+  const json in = json::parse(text);
+  const Reader read{in};
+  Device device;
+  std::string kind;
+  read("name", device.name, 0);
+  read("kind", kind, 0);
+  if (kind == "gpu") {
+    gpu_fields(device.description.emplace<GpuDescription>(), read);
+  } else if (kind == "cpu") {
+    cpu_fields(device.description.emplace<CpuDescription>(), read);
+  } else {
+    Reader::refuse("kind", kind, "gpu or cpu");
+  }
+  return device;
+} catch (const json::exception& e) {
+  throw Error(ErrorCode::format,
+              fmt::format("device description: {}; `sprnn devices` prints one to start from", e.what()));
+}
+
+Device find_device(std::string_view name_or_path) {
+  if (name_or_path == "h100") return {"h100", GpuDescription{}};
+  if (name_or_path == "h200") return {"h200", h200()};
+  if (name_or_path == "a100") return {"a100", a100()};
+  if (name_or_path == "cpu" || name_or_path == "local") return this_cpu();
+  std::ifstream file{std::string(name_or_path)};
+  if (!file) {
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("device \"{}\": expected h100, h200, a100, cpu, local, or the path of a JSON file that "
+                    "describes one (no such file)",
+                    name_or_path));
+  }
+  return device_from_json(std::string(std::istreambuf_iterator<char>(file), {}));
+}
+
+}  // namespace sprnn

@@ -1,0 +1,77 @@
+#include "plan/gather_balance.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <queue>
+#include <utility>
+
+namespace sprnn::gather {
+
+std::vector<std::int32_t> assign_units(std::span<const std::int32_t> row_nonzeros, int gates, int ctas,
+                                       int units_a_cta) {
+  const std::size_t units = row_nonzeros.size() / static_cast<std::size_t>(gates);
+  std::vector<std::int64_t> work(units, 0);
+  for (std::size_t row = 0; row < row_nonzeros.size(); ++row) work[row % units] += row_nonzeros[row];
+  std::vector<std::int32_t> order(units);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+    return work[static_cast<std::size_t>(a)] > work[static_cast<std::size_t>(b)];
+  });
+
+  using Load = std::pair<std::int64_t, int>;  // work, CTA
+  std::priority_queue<Load, std::vector<Load>, std::greater<>> lightest;
+  for (int cta = 0; cta < ctas; ++cta) lightest.emplace(0, cta);
+  std::vector<int> used(static_cast<std::size_t>(ctas), 0);
+  std::vector<std::int32_t> map(static_cast<std::size_t>(ctas) * static_cast<std::size_t>(units_a_cta), -1);
+  for (const std::int32_t unit : order) {
+    const auto [load, cta] = lightest.top();
+    lightest.pop();
+    int& count = used[static_cast<std::size_t>(cta)];
+    map[static_cast<std::size_t>(cta) * static_cast<std::size_t>(units_a_cta) +
+        static_cast<std::size_t>(count)] = unit;
+    if (++count < units_a_cta) lightest.emplace(load + work[static_cast<std::size_t>(unit)], cta);
+  }
+  return map;
+}
+
+std::vector<std::int32_t> rows_by_length(std::span<const std::int32_t> units,
+                                         std::span<const std::int32_t> row_nonzeros, int gates,
+                                         std::int64_t total_units) {
+  const auto length = [&](std::int32_t local) {
+    return row_nonzeros[static_cast<std::size_t>(local % gates * total_units +
+                                                 units[static_cast<std::size_t>(local / gates)])];
+  };
+  std::vector<std::int32_t> rows;
+  rows.reserve(units.size() * static_cast<std::size_t>(gates));
+  for (std::size_t unit = 0; unit < units.size(); ++unit) {
+    if (units[unit] < 0) continue;
+    for (int gate = 0; gate < gates; ++gate) rows.push_back(static_cast<std::int32_t>(unit) * gates + gate);
+  }
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&](std::int32_t a, std::int32_t b) { return length(a) > length(b); });
+  return rows;
+}
+
+std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzeros, int gates, int ctas,
+                                       int units_a_cta) {
+  const std::int64_t total = static_cast<std::int64_t>(row_nonzeros.size()) / gates;
+  const std::vector<std::int32_t> map = assign_units(row_nonzeros, gates, ctas, units_a_cta);
+  const std::size_t width = static_cast<std::size_t>(units_a_cta);
+  std::vector<std::int32_t> longest(width * static_cast<std::size_t>(gates), 0);
+  std::vector<std::int32_t> lengths;
+  for (std::size_t cta = 0; cta < static_cast<std::size_t>(ctas); ++cta) {
+    lengths.clear();
+    for (std::size_t u = cta * width; u < (cta + 1) * width; ++u) {
+      for (int gate = 0; map[u] >= 0 && gate < gates; ++gate) {
+        lengths.push_back(row_nonzeros[static_cast<std::size_t>(gate * total + map[u])]);
+      }
+    }
+    std::sort(lengths.begin(), lengths.end(), std::greater<>());
+    for (std::size_t rank = 0; rank < lengths.size(); ++rank)
+      longest[rank] = std::max(longest[rank], lengths[rank]);
+  }
+  return longest;
+}
+
+}  // namespace sprnn::gather

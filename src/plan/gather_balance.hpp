@@ -1,0 +1,27 @@
+// Which CTA owns which unit, and in which order a CTA takes its rows: known from the non-zeros a row alone,
+// so that the plan reserves exactly what the pack will need.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace sprnn::gather {
+
+// The unit at each position [ctas * units_a_cta], -1 for none. Longest processing time first: units from
+// the one with the most non-zeros to the one with the fewest, each to the CTA with the least work that has
+// room; ties to the lower index. Row g * units + u of `row_nonzeros` belongs to unit u.
+[[nodiscard]] std::vector<std::int32_t> assign_units(std::span<const std::int32_t> row_nonzeros, int gates,
+                                                     int ctas, int units_a_cta);
+
+// The rows of one CTA (local unit * gates + gate), the longest first, ties to the lower index. `units` is
+// the CTA's part of the unit map; `total_units` the number of units of the matrix.
+[[nodiscard]] std::vector<std::int32_t> rows_by_length(std::span<const std::int32_t> units,
+                                                       std::span<const std::int32_t> row_nonzeros, int gates,
+                                                       std::int64_t total_units);
+
+// Non-zeros of the longest row over all CTAs at each rank of rows_by_length, [units_a_cta * gates].
+[[nodiscard]] std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzeros, int gates,
+                                                     int ctas, int units_a_cta);
+
+}  // namespace sprnn::gather

@@ -1,0 +1,99 @@
+// Whether the fields of a plan, which may come from a file, agree with each other and with the problem.
+#include <fmt/format.h>
+
+#include <bit>
+
+#include "plan/gather_layout.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::gather {
+
+namespace {
+
+// Far above any device; they keep every product of sizes within 63 bits.
+constexpr int max_ctas = 4096;
+constexpr int max_slots = 1 << 20;
+
+void expect(bool good, std::string_view field, std::int64_t found, std::string_view expected) {
+  if (good) return;
+  throw Error(ErrorCode::format,
+              fmt::format("gather plan: {} is {}, expected {}; make the plan again", field, found, expected));
+}
+
+void expect_in(std::string_view field, std::int64_t found, std::int64_t low, std::int64_t high) {
+  expect(found >= low && found <= high, field, found, fmt::format("{} to {}", low, high));
+}
+
+void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units, int gates,
+                  const GatherPlan& plan) {
+  const auto field = [&](std::string_view what) { return fmt::format("{}.{}", name, what); };
+  const std::int64_t units_a_cta = (units + plan.ctas - 1) / plan.ctas;
+  expect(matrix.units_a_cta == units_a_cta, field("units_a_cta"), matrix.units_a_cta,
+         fmt::format("{}", units_a_cta));
+  expect_in(field("lanes_a_row"), matrix.lanes_a_row, 1, warp_lanes);
+  expect(std::has_single_bit(static_cast<unsigned>(matrix.lanes_a_row)), field("lanes_a_row"),
+         matrix.lanes_a_row, "a power of two");
+  expect(matrix.offset_unit == 1 || matrix.offset_unit == plan.word_bytes, field("offset_unit"),
+         matrix.offset_unit, fmt::format("1 or {}", plan.word_bytes));
+  const std::int64_t row_groups = plan.warps * warp_lanes / matrix.lanes_a_row;
+  const std::int64_t passes = (units_a_cta * gates + row_groups - 1) / row_groups;
+  expect(static_cast<std::int64_t>(matrix.passes.size()) == passes, field("passes"),
+         static_cast<std::int64_t>(matrix.passes.size()), fmt::format("{}", passes));
+  std::int64_t slots = 0;
+  for (const RowPass& pass : matrix.passes) {
+    for (const int count : {pass.registers, pass.shared, pass.l2})
+      expect_in(field("passes"), count, 0, max_slots);
+    expect(pass.shared % quad == 0, field("passes.shared"), pass.shared, "a multiple of 4");
+    expect(pass.l2 % quad == 0, field("passes.l2"), pass.l2, "a multiple of 4");
+    const bool overflows = pass.shared + pass.l2 > 0;
+    expect(!overflows || pass.registers % quad == 0, field("passes.registers"), pass.registers,
+           "a multiple of 4");
+    slots += pass.slots();
+    expect_in(field("passes, all slots"), slots, 0, max_slots);
+  }
+}
+
+void check_image(const Image& image, int offset_unit, std::string_view name) {
+  expect(image.plane_bytes <= offset_values * offset_unit, name, image.plane_bytes,
+         fmt::format("at most {} bytes a plane, which 16-bit offsets in steps of {} reach",
+                     offset_values * offset_unit, offset_unit));
+}
+
+}  // namespace
+
+void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction) {
+  expect_in("groups", plan.groups, 1, max_ctas);
+  expect_in("group_batch", plan.group_batch, 1, max_ctas);
+  expect_in("passes", plan.passes, 1, max_ctas);
+  expect_in("ctas", plan.ctas, 1, max_ctas);
+  expect_in("warps", plan.warps, 1, 32);
+  expect(plan.warps % 4 == 0, "warps", plan.warps, "a multiple of 4");
+  expect_in("word_bytes", plan.word_bytes, static_cast<std::int64_t>(size_of(problem.dtype)), 16);
+  expect(std::has_single_bit(static_cast<unsigned>(plan.word_bytes)), "word_bytes", plan.word_bytes,
+         "a power of two");
+  expect_in("tile_steps", plan.tile_steps, 1, max_slots);
+  expect_in("poll_wait_cycles", plan.poll_wait_cycles, 0, max_slots);
+  expect_in("registers.available", plan.registers.available, 1, 65536);
+  expect_in("registers.working", plan.registers.working, 1, plan.registers.available);
+
+  const bool projects = problem.projection_size > 0;
+  expect(plan.w_hr.has_value() == projects, "w_hr", plan.w_hr ? 1 : 0, projects ? "a matrix" : "no matrix");
+  check_matrix(plan.w_hh, "w_hh", problem.hidden_size, direction.cell.gates(), plan);
+  if (plan.w_hr) check_matrix(*plan.w_hr, "w_hr", problem.projection_size, 1, plan);
+
+  const Layout layout = make_layout(plan, problem, direction);
+  check_image(layout.w_hh.image, layout.w_hh.offset_unit, "the state that w_hh reads");
+  if (layout.w_hr) check_image(layout.w_hr->image, layout.w_hr->offset_unit, "the output that w_hr reads");
+  const int pairs = pair_registers(layout, plan.opaque_pairs);
+  expect(plan.registers.pairs == pairs, "registers.pairs", plan.registers.pairs, fmt::format("{}", pairs));
+  const SharedBudget shared = shared_budget(layout, plan.group_batch, plan.shared.available);
+  expect(plan.shared.available >= shared.total(), "shared.available", plan.shared.available,
+         fmt::format("at least {}", shared.total()));
+  expect(plan.shared.state == shared.state, "shared.state", plan.shared.state,
+         fmt::format("{}", shared.state));
+  expect(plan.shared.sums == shared.sums, "shared.sums", plan.shared.sums, fmt::format("{}", shared.sums));
+  expect(plan.shared.pairs == shared.pairs, "shared.pairs", plan.shared.pairs,
+         fmt::format("{}", shared.pairs));
+}
+
+}  // namespace sprnn::gather

@@ -1,0 +1,251 @@
+#include "plan/gather_search.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "plan/gather_balance.hpp"
+#include "plan/gather_cost.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::gather {
+
+namespace {
+
+// Shared memory that the kernel uses beside the budget: barriers and flags.
+constexpr std::int64_t reserved_shared_bytes = 1024;
+// Registers of a thread beside pairs and sums: a lab kernel used 86 with 34 opaque pairs at batch 4.
+constexpr int base_registers = 44;
+constexpr int registers_an_entry = 2;
+// The input projection's tile: enough steps to fill a GEMM, few enough for any T.
+constexpr std::int64_t tile_bytes = std::int64_t{64} << 20;
+constexpr std::int64_t max_tile_steps = 512;
+
+constexpr int divide_up(std::int64_t a, std::int64_t b) { return static_cast<int>((a + b - 1) / b); }
+double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
+
+[[noreturn]] void refuse_wish(std::string_view name, std::int64_t wished, const std::string& possible) {
+  throw Error(ErrorCode::unsupported,
+              fmt::format("gather: {} {} was asked for, possible is {}", name, wished, possible));
+}
+
+void check_wish(std::string_view name, const std::optional<int>& wish, std::int64_t low, std::int64_t high) {
+  if (wish && (*wish < low || *wish > high)) refuse_wish(name, *wish, fmt::format("{} to {}", low, high));
+}
+
+void check_wishes(const Problem& problem, const GpuDescription& gpu, const GatherWishes& wishes) {
+  check_wish("groups", wishes.groups, 1, gpu.sm_count);
+  check_wish("ctas", wishes.ctas, 1, gpu.sm_count / wishes.groups.value_or(1));
+  check_wish("group_batch", wishes.group_batch, 1, problem.batch);
+  check_wish("warps", wishes.warps, 4, 32);
+  check_wish("lanes_a_row", wishes.lanes_a_row, 1, warp_lanes);
+  check_wish("poll_wait_cycles", wishes.poll_wait_cycles, 0, 1 << 20);
+  if (wishes.warps && *wishes.warps % 4 != 0) refuse_wish("warps", *wishes.warps, "a multiple of 4");
+  if (wishes.lanes_a_row && !std::has_single_bit(static_cast<unsigned>(*wishes.lanes_a_row))) {
+    refuse_wish("lanes_a_row", *wishes.lanes_a_row, "1, 2, 4, 8, 16 or 32");
+  }
+}
+
+// The wish alone, or `otherwise`.
+std::set<int> choices(const std::optional<int>& wish, std::set<int> otherwise) {
+  return wish ? std::set<int>{*wish} : std::move(otherwise);
+}
+
+// Halves from `most` down to 1: neighbours cost much the same.
+std::set<int> halves(int most) {
+  std::set<int> all;
+  for (int n = most; n >= 1; n /= 2) all.insert(n);
+  return all;
+}
+
+}  // namespace
+
+std::string Candidate::text() const {
+  return fmt::format("gather, {} group{} of {} CTAs, batch {} a group, {} warps, {} lanes a row", groups,
+                     groups == 1 ? "" : "s", ctas, group_batch, warps, lanes);
+}
+
+std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& gpu,
+                                  const GatherWishes& wishes) {
+  check_wishes(problem, gpu, wishes);
+  const std::int64_t widest = std::max(problem.hidden_size, problem.projection_size);
+  const std::set<int> all_lanes = choices(wishes.lanes_a_row, halves(warp_lanes));
+  const std::set<int> projection_lanes =
+      problem.projection_size > 0 ? halves(warp_lanes) : std::set<int>{warp_lanes};
+  std::vector<Candidate> all;
+  for (const int groups : choices(wishes.groups, halves(std::min(problem.batch, gpu.sm_count)))) {
+    const int most_ctas = gpu.sm_count / groups;
+    std::set<int> all_ctas;
+    // No more CTAs than the fullest one's number of units needs.
+    for (const int ctas : choices(wishes.ctas, halves(most_ctas))) {
+      all_ctas.insert(divide_up(widest, divide_up(widest, ctas)));
+    }
+    for (const int ctas : all_ctas) {
+      for (const int group_batch : choices(wishes.group_batch, halves(divide_up(problem.batch, groups)))) {
+        for (const int warps : choices(wishes.warps, {4, 8, 12, 16, 20, 24, 28, 32})) {
+          for (const int lanes : all_lanes) {
+            for (const int lanes_hr : projection_lanes)
+              all.push_back({groups, ctas, group_batch, warps, lanes, lanes_hr});
+          }
+        }
+      }
+    }
+  }
+  return all;
+}
+
+Fitter::Fitter(const Problem& problem, const DirectionProblem& direction, const GpuDescription& gpu,
+               const GatherWishes& wishes)
+    : problem_(problem), direction_(direction), gpu_(gpu), wishes_(wishes) {}
+
+const std::vector<std::int32_t>& Fitter::longest(bool projection, int ctas, int units_a_cta) {
+  const auto [entry, fresh] = longest_.try_emplace({projection, ctas});
+  if (fresh) {
+    const MatrixSummary& summary = projection ? direction_.w_hr : direction_.w_hh;
+    entry->second =
+        longest_rows(summary.row_nonzeros, projection ? 1 : direction_.cell.gates(), ctas, units_a_cta);
+  }
+  return entry->second;
+}
+
+GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate) {
+  GatherMatrix matrix;
+  matrix.units_a_cta =
+      divide_up(projection ? problem_.projection_size : problem_.hidden_size, candidate.ctas);
+  matrix.lanes_a_row = projection ? candidate.projection_lanes : candidate.lanes;
+  // Sums of four halves must not overflow: what W_hr reads is bounded, what W_hh reads if the cell is and
+  // nothing is projected.
+  matrix.half_sums = problem_.dtype == DType::fp16 &&
+                     (projection || (direction_.cell.is_bounded() && problem_.projection_size == 0));
+  const std::vector<std::int32_t>& rows = longest(projection, candidate.ctas, matrix.units_a_cta);
+  const std::size_t row_groups = static_cast<std::size_t>(candidate.warps * warp_lanes / matrix.lanes_a_row);
+  for (std::size_t first = 0; first < rows.size(); first += row_groups) {
+    matrix.passes.push_back({divide_up(rows[first], matrix.lanes_a_row), 0, 0});
+  }
+  return matrix;
+}
+
+// The widest load whose state 16-bit byte offsets reach; failing that, offsets that count words.
+std::string Fitter::choose_word(const Candidate& candidate, GatherPlan& plan) const {
+  const int element = static_cast<int>(size_of(problem_.dtype));
+  const bool wide = wishes_.wide_loads.value_or(true);
+  const int widest =
+      wide ? std::min(16,
+                      element * static_cast<int>(std::bit_ceil(static_cast<unsigned>(candidate.group_batch))))
+           : element;
+  const int units = std::max(plan.w_hh.units_a_cta, plan.w_hr ? plan.w_hr->units_a_cta : 0);
+  const auto plane_bytes = [&](int word) {
+    return make_image(std::int64_t{candidate.ctas} * units, word, candidate.group_batch, problem_.dtype)
+        .plane_bytes;
+  };
+  plan.word_bytes = widest;
+  while (plan.word_bytes > element && plane_bytes(plan.word_bytes) > offset_values) plan.word_bytes /= 2;
+  int unit = 1;
+  if (plane_bytes(plan.word_bytes) > offset_values) {
+    plan.word_bytes = unit = widest;
+    if (plane_bytes(widest) > offset_values * unit) {
+      return fmt::format("needs {} words of state, 16-bit offsets reach {}", plane_bytes(widest) / widest,
+                         offset_values);
+    }
+  }
+  plan.w_hh.offset_unit = unit;
+  if (plan.w_hr) plan.w_hr->offset_unit = unit;
+  return "";
+}
+
+// Registers first, then shared memory, then L2: pass by pass, W_hh before W_hr.
+std::string Fitter::place_slots(GatherPlan& plan) {
+  const bool wide_values = problem_.dtype == DType::fp32;
+  const int threads = plan.warps * warp_lanes;
+  Layout layout = make_layout(plan, problem_, direction_);
+
+  // Registers are allotted to a thread in eights.
+  plan.registers.available = std::min(gpu_.max_registers_per_thread, gpu_.registers_per_sm / threads / 8 * 8);
+  plan.registers.working = base_registers + registers_an_entry * plan.group_batch;
+  if (plan.registers.working > plan.registers.available) {
+    return fmt::format(
+        "needs {} registers a thread before any pair, {} available with {} warps: batch {} would fit",
+        plan.registers.working, plan.registers.available, plan.warps,
+        std::max(0, (plan.registers.available - base_registers) / registers_an_entry));
+  }
+  const int room = plan.registers.available - plan.registers.working;
+
+  plan.shared = shared_budget(layout, plan.group_batch, gpu_.shared_bytes_per_block - reserved_shared_bytes);
+  if (plan.shared.total() > plan.shared.available) {
+    int fitting = plan.group_batch - 1;
+    for (GatherPlan smaller = plan; fitting > 0; --fitting) {
+      smaller.group_batch = fitting;
+      if (shared_budget(make_layout(smaller, problem_, direction_), fitting, 0).total() <=
+          plan.shared.available)
+        break;
+    }
+    return fmt::format("needs {:.0f} KiB shared memory a CTA, {:.0f} available: {}", kib(plan.shared.total()),
+                       kib(plan.shared.available),
+                       fitting > 0 ? fmt::format("batch {} would fit", fitting) : "no batch would fit");
+  }
+
+  // The compiler's own handling is faster where it does not press on the registers (tanh 2304 at 30 %: 1.79
+  // us against 2.00), and spills where it does.
+  const bool all_fit = pair_registers(layout, false) <= room;
+  plan.opaque_pairs = wishes_.opaque_pairs.value_or(!all_fit);
+  int in_registers = 0;
+  while (pair_registers(in_registers + 1, wide_values, plan.opaque_pairs) <= room) ++in_registers;
+  if (plan.w_hr && in_registers > 0)
+    --in_registers;  // two matrices: each may end in half a register of offset
+  const std::int64_t quad_bytes = block_words(Place::shared, quad, threads, wide_values) * 4;
+  std::int64_t shared_quads = (plan.shared.available - plan.shared.total()) / quad_bytes;
+  for (GatherMatrix* matrix : {&plan.w_hh, plan.w_hr ? &*plan.w_hr : nullptr}) {
+    if (matrix == nullptr) continue;
+    for (RowPass& pass : matrix->passes) {
+      const int slots = pass.slots();
+      pass.registers = slots <= in_registers ? slots : in_registers / quad * quad;
+      in_registers -= pass.registers;
+      const int quads = divide_up(slots - pass.registers, quad);
+      pass.shared = static_cast<int>(std::min<std::int64_t>(quads, shared_quads)) * quad;
+      shared_quads -= pass.shared / quad;
+      pass.l2 = quads * quad - pass.shared;
+    }
+  }
+  layout = make_layout(plan, problem_, direction_);
+  plan.registers.pairs = pair_registers(layout, plan.opaque_pairs);
+  plan.shared = shared_budget(layout, plan.group_batch, plan.shared.available);
+  const std::int64_t streamed =
+      4 * plan.ctas *
+      (layout.w_hh.block_words(Place::l2) + (layout.w_hr ? layout.w_hr->block_words(Place::l2) : 0));
+  if (streamed > gpu_.memory_bytes) {
+    return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
+                       static_cast<double>(streamed) / 1e9, static_cast<double>(gpu_.memory_bytes) / 1e9);
+  }
+  return "";
+}
+
+std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
+  plan = {};
+  plan.groups = candidate.groups;
+  plan.group_batch = candidate.group_batch;
+  plan.passes = divide_up(problem_.batch, std::int64_t{candidate.groups} * candidate.group_batch);
+  plan.ctas = candidate.ctas;
+  plan.warps = candidate.warps;
+  plan.w_hh = matrix(false, candidate);
+  if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate);
+  // relu has no upper bound, but its sign bit is free; a projected h has neither.
+  plan.exchange_word = problem_.projection_size > 0 ? ExchangeWord::tag : ExchangeWord::stamp;
+  plan.poll_wait_cycles = wishes_.poll_wait_cycles.value_or(poll_wait(plan.groups * plan.ctas));
+  plan.stamps = wishes_.stamps.value_or(true);
+  plan.bank_order = wishes_.bank_order.value_or(true);
+  plan.fence = wishes_.fence.value_or(false);
+
+  const std::int64_t step_bytes = 4 * direction_.w_hh.rows * problem_.batch;
+  plan.tile_steps = static_cast<int>(std::clamp<std::int64_t>(tile_bytes / step_bytes, 1, max_tile_steps));
+  const auto input = [&](InputStorage storage) {
+    return input_cost(storage, plan.tile_steps, problem_, direction_, gpu_);
+  };
+  plan.w_ih = wishes_.w_ih.value_or(
+      input(InputStorage::csr) < input(InputStorage::dense) ? InputStorage::csr : InputStorage::dense);
+  if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
+  return place_slots(plan);
+}
+
+}  // namespace sprnn::gather

@@ -1,0 +1,212 @@
+// Packed bytes in the GPU's order and precision against the float64 reference.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "engines/interpreter/engine.hpp"
+#include "engines/reference/reference.hpp"
+#include "interpreter/support.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::test {
+namespace {
+
+constexpr DType dtypes[] = {DType::fp32, DType::fp16, DType::bf16};
+
+void expect_close(const ModelSpec& spec, const Device& device, const Inputs& inputs, const Model& model,
+                  const GatherWishes& wishes = {}) {
+  SCOPED_TRACE(
+      fmt::format("{}; {} steps, batch {}, {}", to_string(spec), inputs.steps, inputs.batch, device.name));
+  const auto packed = pack_for(model, device, static_cast<int>(inputs.batch), wishes);
+  SCOPED_TRACE(gather::to_text(std::get<GatherPlan>(packed->plan.directions[0].choice)));
+  const Errors errors = compare(model, inputs, interpret(packed, inputs));
+  EXPECT_LE(errors.error, errors.bound);
+}
+
+TEST(Oracle, EveryCellAndTypeOver256Steps) {
+  for (const Cell& cell : standard_cells()) {
+    for (const DType dtype : dtypes) {
+      for (const std::int64_t projection : {0, 24}) {
+        if (projection > 0 && cell.kind != CellKind::lstm) continue;
+        const ModelSpec spec{.cell = cell,
+                             .dtype = dtype,
+                             .input = 12,
+                             .hidden = 48,
+                             .projection = projection,
+                             .density = 0.3};
+        const Model model = random_model(spec);
+        expect_close(spec, find_device("h100"), random_inputs(model, 256, 3, 7), model);
+      }
+    }
+  }
+}
+
+struct Drawn {
+  ModelSpec spec;
+  Device device;
+  Inputs inputs;
+  Model model;
+};
+
+Drawn draw(std::uint64_t seed) {
+  Random random(seed);
+  const auto one_of = [&](auto... choices) {
+    const std::common_type_t<decltype(choices)...> all[] = {choices...};
+    return all[random.integer(0, sizeof...(choices) - 1)];
+  };
+  ModelSpec spec;
+  spec.seed = seed;
+  spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
+  spec.dtype = one_of(DType::fp32, DType::fp16, DType::bf16);
+  spec.hidden = one_of(1, 2, 3, 5, 7, 13, 16, 31, 37, 61, 64, 97, 127, 130, 251);
+  spec.input = one_of(1, 2, 5, 11, 33);
+  spec.density = one_of(0.0, 0.01, 0.1, 0.3, 0.6, 1.0);
+  spec.input_density = one_of(0.02, 0.4, 1.0);
+  spec.mask = one_of(Mask::uniform, Mask::skewed_rows, Mask::empty_rows, Mask::one_full_row, Mask::bands);
+  spec.layers = one_of(1, 1, 1, 2);
+  spec.directions = one_of(Directions::forward, Directions::forward, Directions::reverse, Directions::both);
+  spec.bias = random.chance(0.7);
+  if (spec.cell.kind == CellKind::lstm && spec.hidden > 1 && random.chance(0.4)) {
+    spec.projection = random.integer(1, spec.hidden - 1);
+  }
+  const std::int64_t batch = one_of(1, 2, 3, 4, 5, 7, 8, 13, 16, 32);
+  // About a million products a case.
+  const double products =
+      4.0 * static_cast<double>(spec.hidden * spec.hidden * batch * spec.layers) * spec.density;
+  const std::int64_t steps =
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(1e6 / (products + 1.0)), 2, 12);
+  Device device = one_of(0, 0, 1, 2) == 0 ? tiny_gpu() : find_device(one_of("h100", "h200", "a100"));
+  Model model = random_model(spec);
+  Inputs inputs = random_inputs(model, steps, batch, seed, one_of(Lengths::all_steps, Lengths::mixed));
+  return {spec, device, inputs, model};
+}
+
+TEST(Oracle, RandomShapesMasksAndDevices) {
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    const Drawn drawn = draw(seed);
+    expect_close(drawn.spec, drawn.device, drawn.inputs, drawn.model);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Oracle, LargeAndUgly) {
+  const struct {
+    Cell cell;
+    DType dtype;
+    std::int64_t hidden, batch;
+    double density;
+    Mask mask;
+  } cases[] = {
+      {tanh_cell(), DType::fp16, 1024, 4, 0.1, Mask::uniform},
+      {lstm_cell(), DType::fp16, 521, 2, 0.05, Mask::bands},
+      {gru_cell(), DType::bf16, 769, 3, 0.02, Mask::skewed_rows},
+      {relu_cell(), DType::fp32, 1009, 9, 0.02, Mask::one_full_row},
+      {lstm_cell(), DType::fp32, 1024, 1, 0.03, Mask::uniform},
+      {tanh_cell(), DType::bf16, 1024, 32, 0.02, Mask::empty_rows},
+  };
+  for (const auto& c : cases) {
+    const ModelSpec spec{.cell = c.cell,
+                         .dtype = c.dtype,
+                         .input = 7,
+                         .hidden = c.hidden,
+                         .density = c.density,
+                         .mask = c.mask};
+    const Model model = random_model(spec);
+    expect_close(spec, find_device("h100"), random_inputs(model, 3, c.batch, 5), model);
+    expect_close(spec, tiny_gpu(), random_inputs(model, 2, c.batch, 5), model);
+  }
+}
+
+TEST(Oracle, EveryWishGivesTheSameAnswer) {
+  const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .input = 9, .hidden = 80, .density = 0.4};
+  const Model model = random_model(spec);
+  const Inputs inputs = random_inputs(model, 8, 8, 3);
+  std::vector<GatherWishes> all;
+  for (const int lanes : {1, 2, 4, 8, 16, 32}) all.push_back({.lanes_a_row = lanes});
+  for (const int groups : {1, 2, 3, 8}) all.push_back({.groups = groups});
+  for (const int ctas : {1, 2, 3, 16}) all.push_back({.ctas = ctas});
+  for (const int group_batch : {1, 3, 5, 8}) all.push_back({.group_batch = group_batch});
+  for (const int warps : {4, 12, 32}) all.push_back({.warps = warps});
+  for (const bool on : {false, true}) {
+    all.push_back({.stamps = on});
+    all.push_back({.wide_loads = on});
+    all.push_back({.bank_order = on});
+    all.push_back({.opaque_pairs = on});
+    all.push_back({.fence = on});
+  }
+  all.push_back({.w_ih = InputStorage::csr});
+  all.push_back({.w_ih = InputStorage::dense});
+  for (const GatherWishes& wishes : all) expect_close(spec, find_device("h100"), inputs, model, wishes);
+}
+
+TEST(Oracle, ABatchThatIsNotThePlans) {
+  const ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .input = 6, .hidden = 40, .density = 0.5};
+  const Model model = random_model(spec);
+  const auto packed = pack_for(model, find_device("h100"), 4);
+  const Inputs all = random_inputs(model, 6, 11, 1);
+  const Output together = interpret(packed, all);
+  EXPECT_LE(compare(model, all, together).error, 2e-3);
+}
+
+TEST(Oracle, ChunksAndRepeatsGiveTheSameBits) {
+  const ModelSpec spec{.cell = lstm_cell(),
+                       .dtype = DType::bf16,
+                       .input = 6,
+                       .hidden = 33,
+                       .projection = 10,
+                       .layers = 2,
+                       .density = 0.5};
+  const Model model = random_model(spec);
+  const auto packed = pack_for(model, find_device("h100"), 2);
+  const Inputs inputs = random_inputs(model, 40, 2, 1);
+  const Output whole = interpret(packed, inputs);
+  EXPECT_EQ(interpret(packed, inputs), whole);
+  EXPECT_EQ(interpret(packed, inputs, 1), whole);
+  EXPECT_EQ(interpret(packed, inputs, 7), whole);
+}
+
+// NaN and infinity go along stored non-zeros only: where the reference is finite, so are we.
+TEST(Oracle, NonFiniteInputsStayOnStoredNonZeros) {
+  for (const Cell& cell : standard_cells()) {
+    const ModelSpec spec{
+        .cell = cell, .dtype = DType::fp16, .input = 10, .hidden = 60, .density = 0.03, .input_density = 0.1};
+    const Model model = random_model(spec);
+    for (const float poison :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      Inputs inputs = random_inputs(model, 4, 3, 2);
+      inputs.x[10 * 3 * 1 + 10 + 4] = poison;  // step 1, entry 1
+      const reference::Output expected = reference::run(model, 4, 3, to_double(inputs.x).data(), nullptr,
+                                                        {to_double(inputs.h0), to_double(inputs.c0)});
+      for (const Device& device : {find_device("h100"), tiny_gpu()}) {
+        const Output output = interpret(pack_for(model, device, 3), inputs);
+        int touched = 0;
+        for (std::size_t i = 0; i < output.y.size(); ++i) {
+          ASSERT_EQ(std::isnan(output.y[i]), std::isnan(expected.y[i]))
+              << to_string(spec) << ", y[" << i << "]";
+          touched += std::isnan(expected.y[i]) ? 1 : 0;
+        }
+        if (std::isnan(poison)) {
+          EXPECT_GT(touched, 0);
+        }
+        EXPECT_LT(touched, static_cast<int>(output.y.size()) / 3);
+      }
+    }
+  }
+}
+
+TEST(Engine, RefusesByName) {
+  for (const Cell& cell : variant_cells()) {
+    const ModelSpec spec{.cell = cell, .hidden = 8};
+    const Plan plan = make_plan(describe(random_model(spec), 1), find_device("h100"));
+    EXPECT_NE(interpreter_engine().refusal(plan).find(to_string(cell)), std::string::npos) << to_string(cell);
+  }
+  const ModelSpec spec{.cell = lstm_cell(), .hidden = 8, .peephole = true};
+  const Plan plan = make_plan(describe(random_model(spec), 1), find_device("h100"));
+  EXPECT_NE(interpreter_engine().refusal(plan).find("peephole"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sprnn::test
