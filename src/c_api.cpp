@@ -72,7 +72,10 @@ T& required(T* pointer, const char* name) {
 template <class T, class F>
 int create(T** out, const char* name, F make) noexcept {
   if (out != nullptr) *out = nullptr;
-  return guarded([&] { required(out, name) = make().release(); });
+  return guarded([&] {
+    T*& place = required(out, name);  // before make() has something to lose
+    place = make().release();
+  });
 }
 
 std::span<const double> densities(const double* values, std::size_t count, const char* name) {
