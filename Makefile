@@ -30,8 +30,8 @@ fuzz:  ## Run each fuzz target for SECONDS_EACH=60 (libFuzzer, clang)
 	@scripts/setup.sh build fuzz
 	@scripts/fuzz.sh
 
-bench: build  ## Time the cases of bench/ against oneDNN
-	@scripts/bench.sh
+bench: build  ## Race the cases of bench/shapes/cpu.txt against oneDNN (results go to bench/results)
+	@/usr/bin/python3 bench/race_cpu.py
 
 format:  ## Format every C and C++ file
 	@scripts/setup.sh format

@@ -13,12 +13,12 @@ import xml.etree.ElementTree as ElementTree
 
 
 def skip_reason(case):
-    """The text that gtest printed for GTEST_SKIP() << "reason": the lines between 'Skipped' and the end."""
-    lines = (case.findtext("system-out") or "").splitlines()
-    for i, line in enumerate(lines):
-        if line.endswith(": Skipped") and i + 1 < len(lines):
-            return lines[i + 1].strip() or "no reason given"
-    return "no reason given"
+    """What GTEST_SKIP() << "reason" printed, on the line after '...: Skipped'; elsewhere the last line printed."""
+    lines = [line.strip() for line in (case.findtext("system-out") or "").splitlines() if line.strip()]
+    for line, following in zip(lines, lines[1:]):
+        if line.endswith(": Skipped"):
+            return following
+    return lines[-1] if lines else "no reason given"
 
 
 def main():
