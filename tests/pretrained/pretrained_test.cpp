@@ -14,14 +14,10 @@ namespace {
 struct Layer {
   std::string file;
   std::string prefix;
-  CellKind kind;
-  std::int64_t size;  // of input and hidden state
 };
 
 std::vector<Layer> layers() {
-  return {{"g2p_en", "encoder.", CellKind::gru, 256},
-          {"g2p_en", "decoder.", CellKind::gru, 256},
-          {"silero_vad", "lstm_cell.", CellKind::lstm, 128}};
+  return {{"g2p_en", "encoder."}, {"g2p_en", "decoder."}, {"silero_vad", "lstm_cell."}};
 }
 
 class Pretrained : public testing::TestWithParam<Layer> {
@@ -29,30 +25,13 @@ class Pretrained : public testing::TestWithParam<Layer> {
   void SetUp() override { SPRNN_NEEDS_PRETRAINED(GetParam().file); }
 
   static Model load() {
-    ReadOptions options;
-    options.prefix = GetParam().prefix;
-    return read_model(load_checkpoint(test::pretrained_path(GetParam().file)), options);
+    const Checkpoint checkpoint = load_checkpoint(test::pretrained_path(GetParam().file));
+    return read_model(checkpoint, {GetParam().prefix, {}, {}});
   }
 };
 
-TEST_P(Pretrained, IsFoundInItsCheckpoint) {
-  const auto modules = find_modules(load_checkpoint(test::pretrained_path(GetParam().file)));
-  int found = 0;
-  for (const ModuleInfo& module : modules) {
-    if (module.prefix != GetParam().prefix) continue;
-    ++found;
-    EXPECT_EQ(module.problem, "");
-    EXPECT_EQ(module.cell.kind, GetParam().kind);
-    EXPECT_EQ(module.input_size, GetParam().size);
-    EXPECT_EQ(module.hidden_size, GetParam().size);
-    EXPECT_EQ(module.num_layers, 1);
-    EXPECT_TRUE(module.bias);
-  }
-  EXPECT_EQ(found, 1);
-}
-
 TEST_P(Pretrained, EveryEngineAgreesWithTheReferenceAtEveryDensity) {
-  for (const double density : {1.0, 0.3, 0.1}) {
+  for (const double density : {1.0, 0.1}) {
     Model model = load();
     PruneOptions options;
     options.density = density;
@@ -67,10 +46,10 @@ TEST_P(Pretrained, EveryEngineAgreesWithTheReferenceAtEveryDensity) {
         VerifyOptions run;
         run.engine = engine->name();
         run.batch = 2;
-        run.steps = 64;
+        run.steps = 16;
         const VerifyResult result = verify(packed, run);
-        EXPECT_TRUE(result.passed) << engine->name() << " on " << target << ", density " << density << ": error "
-                                   << result.rel_error << ", bound " << result.bound;
+        EXPECT_TRUE(result.passed) << engine->name() << " on " << target << ", density " << density
+                                   << ": error " << result.rel_error << ", bound " << result.bound;
       }
     }
   }

@@ -16,6 +16,6 @@ inline std::filesystem::path pretrained_path(const std::string& name) {
 }  // namespace sprnn::test
 
 // In a test's body: SPRNN_NEEDS_PRETRAINED("g2p_en");
-#define SPRNN_NEEDS_PRETRAINED(name)                                                                      \
-  if (!std::filesystem::exists(::sprnn::test::pretrained_path(name)))                                     \
+#define SPRNN_NEEDS_PRETRAINED(name)                                  \
+  if (!std::filesystem::exists(::sprnn::test::pretrained_path(name))) \
   GTEST_SKIP() << "the pretrained model " << (name) << " was not fetched (no network?): run `make models`"
