@@ -13,9 +13,9 @@
 namespace sprnn {
 
 struct SessionOptions {
-  int batch = 1;    // sequences side by side, 1 to 4096
-  int threads = 0;  // cpu and interpreter: 0 takes as many as affinity and the cgroup quota allow
-  std::string isa;  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
+  int batch = 1;      // sequences side by side, 1 to 4096
+  int threads = 0;    // cpu and interpreter: 0 takes as many as affinity and the cgroup quota allow
+  std::string isa{};  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
 };
 
 // One call's worth of timesteps. The arrays belong to the caller and must not overlap. The session's

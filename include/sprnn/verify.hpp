@@ -15,7 +15,7 @@ struct VerifyOptions {
   std::int64_t steps = 256;
   std::uint64_t seed = 0;
   int threads = 0;
-  std::string isa;
+  std::string isa{};
 };
 
 struct VerifyResult {

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Makes the seeds of the fuzz targets `packed` and `plan`: make_packed.py path/to/sprnn
+
+packed: small .sprnn files, one for each cell, target and dtype. plan: bytes that draw one problem each
+(fuzz_plan.cpp reads them in order). Run it again when the format changes.
+"""
+import json
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CORPUS = Path(__file__).parent / "corpus"
+GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
+FORMATS = {"F32": ("fp32", lambda v: struct.pack("<f", v)), "F16": ("fp16", lambda v: struct.pack("<e", v))}
+
+
+def write_checkpoint(path, cell, dtype, inputs, hidden, bidirectional, density, seed):
+    rng = random.Random(seed)
+    header, data = {}, b""
+    for suffix in ["_l0", "_l0_reverse"][: 1 + bidirectional]:
+        rows = GATES[cell] * hidden
+        for name, shape in [("weight_ih", [rows, inputs]), ("weight_hh", [rows, hidden]),
+                            ("bias_ih", [rows]), ("bias_hh", [rows])]:
+            count = shape[0] * (shape[1] if len(shape) == 2 else 1)
+            values = [rng.uniform(-1, 1) if rng.random() < density else 0.0 for _ in range(count)]
+            raw = b"".join(FORMATS[dtype][1](v) for v in values)
+            header[name + suffix] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+            data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def make_packed(sprnn):
+    folder = CORPUS / "packed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        checkpoint = Path(temporary) / "model.safetensors"
+        for seed, (cell, dtype) in enumerate((c, d) for c in GATES for d in FORMATS):
+            write_checkpoint(checkpoint, cell, dtype, 3, 6, cell == "gru", 0.4, seed)
+            for target in ["cpu", "h100"]:
+                out = folder / f"{cell}-{FORMATS[dtype][0]}-{target}.sprnn"
+                subprocess.run([sprnn, "pack", checkpoint, out, "--cell", cell, "--target", target],
+                               check=True, stdout=subprocess.DEVNULL)
+
+
+def make_plan():
+    folder = CORPUS / "plan"
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(1)
+    for i in range(40):
+        (folder / f"{i:02}").write_bytes(bytes(rng.randrange(256) for _ in range(16)))
+
+
+make_packed(sys.argv[1])
+make_plan()

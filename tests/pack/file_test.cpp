@@ -1,0 +1,257 @@
+// The .sprnn container: round trips, and files that lie.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "sprnn/engine.hpp"
+#include "sprnn/error.hpp"
+#include "support/random_model.hpp"
+
+namespace sprnn {
+namespace {
+
+using nlohmann::json;
+using Bytes = std::vector<std::byte>;
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "sprnn-file-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  [[nodiscard]] std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+Bytes read(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto* begin = reinterpret_cast<const std::byte*>(text.data());
+  return {begin, begin + text.size()};
+}
+
+Bytes file_of(const Packed& packed) {
+  const TemporaryFolder folder;
+  save_packed(packed, folder / "model.sprnn");
+  return read(folder / "model.sprnn");
+}
+
+Packed packed_lstm(const char* target) {
+  test::ModelSpec spec{
+      .cell = lstm_cell(), .dtype = DType::fp16, .input = 20, .hidden = 35, .projection = 9, .layers = 2};
+  spec.directions = test::Directions::both;
+  spec.peephole = target == std::string("cpu");
+  spec.density = 0.3;
+  spec.seed = 21;
+  const Model model = test::random_model(spec);
+  return pack(model, make_plan(describe(model, 2), find_device(target)));
+}
+
+// A file taken apart and put together again: its header as JSON, the rest as bytes.
+struct Parts {
+  json header;
+  Bytes sections;
+
+  explicit Parts(const Bytes& bytes) {
+    std::uint64_t length = 0;
+    std::memcpy(&length, bytes.data() + 16, 8);
+    const auto* text = reinterpret_cast<const char*>(bytes.data() + 24);
+    header = json::parse(text, text + length);
+    sections.assign(bytes.begin() + static_cast<std::ptrdiff_t>((24 + length + 63) / 64 * 64), bytes.end());
+    begin.assign(bytes.begin(), bytes.begin() + 16);
+  }
+  [[nodiscard]] Bytes whole() const {
+    const std::string text = header.dump();
+    const std::uint64_t length = text.size();
+    Bytes bytes = begin;
+    const auto append = [&](const void* data, std::size_t size) {
+      const auto* from = static_cast<const std::byte*>(data);
+      bytes.insert(bytes.end(), from, from + size);
+    };
+    append(&length, 8);
+    append(text.data(), text.size());
+    bytes.resize((bytes.size() + 63) / 64 * 64);
+    append(sections.data(), sections.size());
+    return bytes;
+  }
+
+ private:
+  Bytes begin;
+};
+
+// What parsing says: "" if it accepts. Any other exception than Error(format) fails the test.
+std::string refusal(const Bytes& bytes) {
+  try {
+    (void)parse_packed(bytes, "model.sprnn");
+    return "";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+    return error.what();
+  }
+}
+
+class File : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Targets, File, testing::Values("cpu", "h100"),
+                         [](const auto& each) { return std::string(each.param); });
+
+TEST_P(File, RoundTrips) {
+  const Packed packed = packed_lstm(GetParam());
+  const Bytes bytes = file_of(packed);
+  const Packed again = parse_packed(bytes, "model.sprnn");
+  EXPECT_EQ(again.plan, packed.plan);
+  EXPECT_EQ(unpack(again), unpack(packed));
+  EXPECT_EQ(file_of(again), bytes);
+}
+
+TEST_P(File, RunsAtAnyBatch) {
+  const auto packed = std::make_shared<const Packed>(packed_lstm(GetParam()));
+  const Model model = unpack(*packed);
+  for (const int batch : {1, 3, 17}) {
+    const auto session = find_engine("auto", packed->plan).session(packed, {.batch = batch, .threads = 1});
+    const test::Inputs in = test::random_inputs(model, 3, batch, 5);
+    test::GuardedOutput y(static_cast<std::size_t>(3 * batch * model.output_size()));
+    session->run({3, in.x.data(), y.data()});
+    EXPECT_EQ(y.problem(), "");
+  }
+}
+
+TEST_P(File, CutShortAnywhereIsRefused) {
+  const Bytes bytes = file_of(packed_lstm(GetParam()));
+  for (std::size_t length = 0; length < bytes.size(); length += 1 + bytes.size() / 997) {
+    EXPECT_NE(refusal({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(length)}), "") << length;
+  }
+}
+
+TEST_P(File, OneByteLongerIsRefused) {
+  Bytes bytes = file_of(packed_lstm(GetParam()));
+  bytes.push_back(std::byte{0});
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("after the last section"));
+}
+
+// Whatever byte is changed: refused, or another model, or (spaces, the device's name, costs) the same one;
+// and what is accepted runs.
+TEST_P(File, ChangedBytesAreRefusedOrRun) {
+  const Bytes bytes = file_of(packed_lstm(GetParam()));
+  test::Random random(7);
+  for (int i = 0; i < 400; ++i) {
+    Bytes changed = bytes;
+    const auto at = static_cast<std::size_t>(random.integer(0, std::ssize(bytes) - 1));
+    changed[at] ^= static_cast<std::byte>(1 << random.integer(0, 7));
+    if (!refusal(changed).empty()) continue;
+    const auto packed = std::make_shared<const Packed>(parse_packed(changed, "changed"));
+    const Model model = unpack(*packed);
+    const auto session = find_engine("auto", packed->plan).session(packed, {.batch = 2, .threads = 1});
+    const std::vector<float> x(static_cast<std::size_t>(2 * model.input_size), 0.25F);
+    std::vector<float> y(static_cast<std::size_t>(2 * model.output_size()));
+    session->run({1, x.data(), y.data()});
+  }
+}
+
+TEST_P(File, BeginningsThatAreNotOursAreNamed) {
+  const Bytes good = file_of(packed_lstm(GetParam()));
+  Bytes bytes = good;
+  bytes[0] = std::byte{'P'};
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("not a .sprnn file"));
+  bytes = good;
+  bytes[8] = std::byte{2};
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("format version 2"));
+  bytes = good;
+  bytes[12] = std::byte{1};
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("reserved"));
+  bytes = good;
+  std::memset(&bytes[16], 0xFF, 8);
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("cut short"));
+  bytes = good;
+  bytes[24] = std::byte{'x'};
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("header"));
+}
+
+TEST_P(File, HeadersThatLieAreRefused) {
+  const Bytes good = file_of(packed_lstm(GetParam()));
+  const Parts parts(good);
+  ASSERT_EQ(refusal(parts.whole()), "");
+  const std::vector<std::pair<std::string, json>> lies = {
+      {"/plan/problem/hidden_size", 36},
+      {"/plan/problem/hidden_size", -35},
+      {"/plan/problem/hidden_size", 1e300},
+      {"/plan/problem/hidden_size", std::uint64_t{1} << 63},
+      {"/plan/problem/hidden_size", "35"},
+      {"/plan/problem/input_size", 0},
+      {"/plan/problem/projection_size", 35},
+      {"/plan/problem/batch", 0},
+      {"/plan/problem/dtype", "fp8"},
+      {"/plan/problem/directions", json::array()},
+      {"/plan/problem/directions/0/layer", 1},
+      {"/plan/problem/directions/1/reverse", false},
+      {"/plan/problem/directions/0/cell/kind", "gru"},
+      {"/plan/problem/directions/0/cell/activations", json::array()},
+      {"/plan/problem/directions/0/bias", false},
+      {"/plan/problem/directions/0/peephole", std::string(GetParam()) != "cpu"},
+      {"/plan/problem/directions/0/weight_hh/rows", 139},
+      {"/plan/problem/directions/0/weight_hh/row_nonzeros", json::array({1, 2})},
+      {"/plan/problem/directions/0/weight_hh/row_nonzeros/0", 1000},
+      {"/plan/problem/directions/0/weight_hh/row_nonzeros/0", -1},
+      {"/plan/directions", json::array()},
+      {"/plan/directions/0/strategy", "magic"},
+      {"/plan/directions/0/choice", json::object()},
+      {"/plan/directions/0/layer", 1},
+      {"/plan/device", json::object()},
+      {"/sections", json::array()},
+      {"/sections/0", json::array()},
+      {"/sections/0/0/name", "w_xx"},
+      {"/sections/0/0/bytes", 1},
+      {"/sections/0/0/bytes", std::uint64_t{1} << 62},
+      {"/sections/0/0/bytes", -1},
+  };
+  for (const auto& [where, what] : lies) {
+    Parts lying = parts;
+    lying.header.at(json::json_pointer(where)) = what;
+    EXPECT_NE(refusal(lying.whole()), "") << where << " = " << what.dump();
+  }
+}
+
+TEST(File, DeepNestingIsRefused) {
+  const std::string header = R"({"plan": )" + std::string(1000000, '[');
+  const std::uint64_t length = header.size();
+  Bytes bytes = file_of(packed_lstm("cpu"));
+  bytes.resize(16);
+  bytes.insert(bytes.end(), reinterpret_cast<const std::byte*>(&length),
+               reinterpret_cast<const std::byte*>(&length + 1));
+  const auto* text = reinterpret_cast<const std::byte*>(header.data());
+  bytes.insert(bytes.end(), text, text + length);
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("header"));
+  // Well-formed nesting is refused as well, for what it is.
+  std::string closed = R"({"plan": )" + std::string(1000000, '[') + std::string(1000000, ']') + "}";
+  const std::uint64_t closed_length = closed.size();
+  std::memcpy(bytes.data() + 16, &closed_length, sizeof closed_length);
+  bytes.resize(24);
+  text = reinterpret_cast<const std::byte*>(closed.data());
+  bytes.insert(bytes.end(), text, text + closed_length);
+  EXPECT_NE(refusal(bytes), "");
+}
+
+TEST(File, IsToldByItsFirstBytes) {
+  const TemporaryFolder folder;
+  save_packed(packed_lstm("cpu"), folder / "a");
+  std::ofstream(folder / "b") << "\x93SPRN";
+  EXPECT_TRUE(is_packed_file(folder / "a"));
+  EXPECT_FALSE(is_packed_file(folder / "b"));
+  EXPECT_THROW((void)is_packed_file(folder / "missing"), Error);
+}
+
+TEST(File, AnUnwritablePathLeavesNothing) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(save_packed(packed_lstm("cpu"), folder / "no/such/folder.sprnn"), Error);
+  EXPECT_TRUE(std::filesystem::is_empty(folder / ""));
+}
+
+}  // namespace
+}  // namespace sprnn
