@@ -25,9 +25,9 @@ struct MatrixSummary {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   std::vector<std::int32_t> row_nonzeros;  // [rows]
-  // Groups are `cpu_group_rows` consecutive rows of one gate, tiles `cpu_tile_cols` columns (plan_cpu.hpp).
+  // Groups are `cpu_group_rows` consecutive rows of one gate (plan_cpu.hpp).
   std::int64_t group_columns = 0;  // columns that hold a non-zero in a group, summed over groups
-  std::int64_t tile_slots = 0;     // non-zeros of the fullest row of a group within a tile, summed over both
+  std::int64_t tile_slots = 0;     // slots that the cpu layout `tile` needs, summed over groups
 
   [[nodiscard]] std::int64_t nonzeros() const noexcept;
   [[nodiscard]] double density() const noexcept;  // 0 for an empty matrix

@@ -1,7 +1,8 @@
 #include <algorithm>
-#include <array>
 #include <numeric>
+#include <vector>
 
+#include "plan/cpu_tile.hpp"
 #include "sprnn/plan.hpp"
 
 namespace sprnn {
@@ -11,26 +12,21 @@ namespace {
 MatrixSummary summarise(const Matrix& matrix, std::int64_t rows_per_gate) {
   MatrixSummary summary{matrix.rows, matrix.cols,
                         std::vector<std::int32_t>(static_cast<std::size_t>(matrix.rows)), 0, 0};
+  std::vector<bool> used;
   for (std::int64_t gate = 0; gate < matrix.rows; gate += rows_per_gate) {
     for (std::int64_t first = gate; first < gate + rows_per_gate; first += cpu_group_rows) {
       const std::int64_t last = std::min<std::int64_t>(first + cpu_group_rows, gate + rows_per_gate);
-      for (std::int64_t tile = 0; tile < matrix.cols; tile += cpu_tile_cols) {
-        const std::int64_t tile_end = std::min<std::int64_t>(tile + cpu_tile_cols, matrix.cols);
-        std::array<bool, cpu_tile_cols> used{};
-        std::int32_t fullest = 0;
-        for (std::int64_t r = first; r < last; ++r) {
-          std::int32_t count = 0;
-          for (std::int64_t c = tile; c < tile_end; ++c) {
-            if (!is_nonzero(matrix.row(r)[c])) continue;
-            ++count;
-            used[static_cast<std::size_t>(c - tile)] = true;
-          }
-          summary.row_nonzeros[static_cast<std::size_t>(r)] += count;
-          fullest = std::max(fullest, count);
+      used.assign(static_cast<std::size_t>(matrix.cols), false);
+      for (std::int64_t r = first; r < last; ++r) {
+        for (std::int64_t c = 0; c < matrix.cols; ++c) {
+          if (!is_nonzero(matrix.row(r)[c])) continue;
+          ++summary.row_nonzeros[static_cast<std::size_t>(r)];
+          used[static_cast<std::size_t>(c)] = true;
         }
-        summary.group_columns += std::count(used.begin(), used.end(), true);
-        summary.tile_slots += fullest;
       }
+      summary.group_columns += std::count(used.begin(), used.end(), true);
+      cpu::TileWalk walk(matrix, first, last);
+      for (cpu::TileSlot slot; walk.step(slot);) ++summary.tile_slots;
     }
   }
   return summary;

@@ -11,6 +11,9 @@ std::int64_t groups_of(std::int64_t values) { return round_up(values, cpu_group_
 // From one value to the next in arrays by columns.
 std::int64_t column_stride(std::int64_t samples) { return round_up(samples, 16); }
 
+// Groups of the recurrent product that are multiplied in one call: the dense kernel wants four together.
+constexpr std::int64_t chunk_groups = 4;
+
 // A single sample is read by rows even by the layout `row`: its values are gathered.
 bool wants_columns(const MatrixView& reader, std::int64_t samples) {
   return reader.layout == CpuLayout::row && samples > 1;
@@ -146,14 +149,23 @@ void Worker::step(std::int64_t first, std::int64_t s) {
   h_.values = &session_.h_[parity_];
   pre_ = session_.pre_.data() + s * batch_ * pre_stride_;
   const Cell& cell = *data_.cell;
-  for (std::int64_t gate = 0; gate < cell.gates(); ++gate) {
-    if (cell.reset_before_product && gate == 2) break;  // n's product needs r first
+  // n's product needs r first where the reset comes before it.
+  const std::int64_t gates = cell.reset_before_product ? 2 : cell.gates();
+  const std::int64_t chunks = (end_ - begin_ + chunk_groups - 1) / chunk_groups;
+  for (std::int64_t i = 0; i < gates * chunks; ++i) {
+    // Every other step goes backwards: what the last one read last is still in the cache, even when all
+    // of it is larger (a fifth faster at twice the size).
+    const std::int64_t at = parity_ == 0 ? i : gates * chunks - 1 - i;
+    const std::int64_t gate = at / chunks;
+    const std::int64_t first_group = begin_ + at % chunks * chunk_groups;
+    const std::int64_t last_group = std::min(first_group + chunk_groups, end_);
     const bool apart = data_.separate_n() && gate == 2;
     const std::int64_t group = gate * padded_ / cpu_group_rows;
-    float* pre = pre_ + gate * padded_ + begin_ * cpu_group_rows;
+    float* pre = pre_ + gate * padded_ + first_group * cpu_group_rows;
     float* out = apart ? pre + padded_ : pre;
-    const float* add = apart ? data_.bias.data() + 3 * padded_ + begin_ * cpu_group_rows : pre;
-    multiply(data_.w_hh, h_, group + begin_, group + end_, add, apart ? 0 : pre_stride_, out, pre_stride_);
+    const float* add = apart ? data_.bias.data() + 3 * padded_ + first_group * cpu_group_rows : pre;
+    multiply(data_.w_hh, h_, group + first_group, group + last_group, add, apart ? 0 : pre_stride_, out,
+             pre_stride_);
   }
   parity_ ^= 1;
   if (cell.reset_before_product) {

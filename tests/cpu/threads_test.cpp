@@ -1,0 +1,146 @@
+// Threads: many sessions of one packed model at once, fork, sleep, and two sessions sharing the cores.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <ctime>
+#include <thread>
+
+#include "cpu/support.hpp"
+#include "engines/cpu/team.hpp"
+
+namespace sprnn::test {
+namespace {
+
+#if defined(__SANITIZE_THREAD__)
+constexpr bool thread_sanitizer = true;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+constexpr bool thread_sanitizer = true;
+#else
+constexpr bool thread_sanitizer = false;
+#endif
+#else
+constexpr bool thread_sanitizer = false;
+#endif
+
+ModelSpec some_lstm() {
+  ModelSpec spec;
+  spec.cell = lstm_cell();
+  spec.hidden = 100;
+  spec.input = 40;
+  spec.density = 0.3;
+  return spec;
+}
+
+double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+TEST(Team, WorkersMeetAndHandOverTheirFlags) {
+  constexpr int workers = 3, rounds = 2000;
+  cpu::Team team(workers);
+  struct Context {
+    cpu::Team* team;
+    int values[2][workers];
+    int wrong[workers];
+  } context{&team, {}, {}};
+  for (int run = 0; run < 3; ++run) {
+    team.run(
+        [](void* c, int worker) noexcept {
+          Context& ctx = *static_cast<Context*>(c);
+          for (int round = 0; round < rounds; ++round) {
+            ctx.values[round % 2][worker] = round * 7 + worker;
+            ctx.team->arrive(worker, round % 5 == worker);
+            const bool flag = ctx.team->wait(worker);
+            if (flag != (round % 5 < workers)) ++ctx.wrong[worker];
+            for (int other = 0; other < workers; ++other) {
+              if (ctx.values[round % 2][other] != round * 7 + other) ++ctx.wrong[worker];
+            }
+          }
+        },
+        &context);
+  }
+  for (const int wrong : context.wrong) EXPECT_EQ(wrong, 0);
+}
+
+TEST(Threads, OnePackedModelServesManySessionsAtOnce) {
+  const Model model = random_model(some_lstm());
+  const Inputs in = random_inputs(model, 30, 2, 4);
+  const auto packed = pack_as(model, 2, CpuLayout::tile);
+  const EngineOutput expected = run_engine(packed, model, in, "", 1);
+  std::vector<int> wrong(4);
+  {
+    std::vector<std::jthread> callers;
+    for (std::size_t i = 0; i < wrong.size(); ++i) {
+      callers.emplace_back([&, i] {
+        for (int repeat = 0; repeat < 3; ++repeat) {
+          wrong[i] += run_engine(packed, model, in, "", 1 + static_cast<int>(i) % 3) == expected ? 0 : 1;
+        }
+      });
+    }
+  }
+  EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
+TEST(Threads, IdleSessionsUseNoProcessor) {
+  const Model model = random_model(some_lstm());
+  const Inputs in = random_inputs(model, 30, 1, 4);
+  const auto packed = pack_as(model, 1, CpuLayout::row);
+  std::vector<std::unique_ptr<Session>> sessions;
+  for (int i = 0; i < 4; ++i) {
+    SessionOptions options;
+    options.threads = 3;
+    sessions.push_back(cpu_engine().session(packed, options));
+    EXPECT_EQ(sessions.back()->threads(), 3);
+    (void)run_engine(*sessions.back(), model, in);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the last ones fall asleep
+  const double before = processor_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(processor_seconds() - before, 0.01);
+  EXPECT_TRUE(run_engine(*sessions[0], model, in) == run_engine(*sessions[3], model, in));
+}
+
+TEST(Threads, SessionsWorkAfterFork) {
+  if (thread_sanitizer) GTEST_SKIP() << "the thread sanitizer does not take threads that start after a fork";
+  const Model model = random_model(some_lstm());
+  const Inputs in = random_inputs(model, 10, 1, 4);
+  const auto packed = pack_as(model, 1, CpuLayout::tile);
+  SessionOptions options;
+  options.threads = 3;
+  const auto session = cpu_engine().session(packed, options);
+  const EngineOutput expected = run_engine(*session, model, in);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(60);  // a child that hangs fails too
+    const bool same =
+        run_engine(*session, model, in) == expected && run_engine(packed, model, in, "", 2) == expected;
+    _exit(same ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  EXPECT_TRUE(run_engine(*session, model, in) == expected);
+}
+
+// More threads than cores: waiting threads must let the others go on. A spinning wait would need its
+// whole time slice, milliseconds, for each of the 2000 steps.
+TEST(Threads, CrowdedCoresMakeProgress) {
+  const Model model = random_model(some_lstm());
+  const Inputs in = random_inputs(model, 500, 1, 4);
+  const auto packed = pack_as(model, 1, CpuLayout::tile);
+  const EngineOutput expected = run_engine(packed, model, in, "", 1);
+  const int threads = static_cast<int>(std::max(2U, std::thread::hardware_concurrency()));
+  const auto start = std::chrono::steady_clock::now();
+  {
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 4; ++i) {
+      callers.emplace_back([&] { EXPECT_TRUE(run_engine(packed, model, in, "", threads) == expected); });
+    }
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(thread_sanitizer ? 60 : 10));
+}
+
+}  // namespace
+}  // namespace sprnn::test
