@@ -7,6 +7,8 @@ include(GNUInstallDirs)
 set(programs)
 if(TARGET sprnn_cli)
   set(programs sprnn_cli)
+  # Finds a shared library in the installed tree, wherever that is.
+  set_target_properties(sprnn_cli PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
 endif()
 install(TARGETS sprnn ${programs} EXPORT sprnnTargets)
 install(DIRECTORY include/sprnn DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -1,10 +1,8 @@
 // What the C interface does with errors, and that it computes what the C++ interface does.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <thread>
@@ -13,6 +11,7 @@
 #include "sprnn/sprnn.hpp"
 #include "support/checkpoint_of.hpp"
 #include "support/random_model.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace sprnn {
 namespace {
@@ -33,10 +32,6 @@ static_assert(SPRNN_INTERNAL == static_cast<int>(ErrorCode::internal));
 class CApi : public testing::Test {
  protected:
   void SetUp() override {
-    const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
-    folder_ =
-        std::filesystem::temp_directory_path() / ("sprnn_c_api_" + name + "_" + std::to_string(getpid()));
-    std::filesystem::create_directories(folder_);
     test::ModelSpec spec;
     spec.cell = gru_cell();
     spec.layers = 2;
@@ -57,11 +52,10 @@ class CApi : public testing::Test {
     sprnn_session_destroy(session_);
     sprnn_packed_destroy(packed_);
     sprnn_model_destroy(model_);
-    std::filesystem::remove_all(folder_);
   }
   [[nodiscard]] std::string file(const std::string& name) const { return (folder_ / name).string(); }
 
-  std::filesystem::path folder_;
+  test::TemporaryFolder folder_;
   Model first_;
   sprnn_model* model_ = nullptr;
   sprnn_packed* packed_ = nullptr;

@@ -1,7 +1,6 @@
 // Every allocation of every step fails once: each time the C interface must say so, leave its arguments as
 // they were, leak nothing (the address sanitizer looks) and leave no half-written file.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include "sprnn/sprnn.h"
 #include "support/checkpoint_of.hpp"
 #include "support/random_model.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -34,14 +34,23 @@ void* operator new(std::size_t size, std::align_val_t align) {
 void* operator new[](std::size_t size, std::align_val_t align) {
   return allocate(size, static_cast<std::size_t>(align));
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t size, const std::nothrow_t& tag) noexcept { return operator new(size, tag); }
+// Not inlined, for then g++ 12 takes free() for a mismatch with new and warns.
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace sprnn {
 namespace {
@@ -72,14 +81,8 @@ void exhaust(const char* what, Call call, Undo undo, Check after_failure) {
   FAIL() << what << " never comes to an end";
 }
 
-std::size_t files_in(const std::filesystem::path& folder) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
-}
-
 TEST(OutOfMemory, is_an_error_wherever_it_happens) {
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / ("sprnn_out_of_memory_" + std::to_string(getpid()));
-  std::filesystem::create_directories(folder);
+  const test::TemporaryFolder folder;
   test::ModelSpec spec;
   spec.cell = lstm_cell();
   const Model original = test::random_model(spec);
@@ -106,7 +109,7 @@ TEST(OutOfMemory, is_an_error_wherever_it_happens) {
       "save", [&] { return sprnn_model_save(model, path.c_str()); },
       [&] { save_checkpoint(test::checkpoint_of(original), path); },
       [&] {
-        ASSERT_EQ(files_in(folder), 1U);
+        ASSERT_EQ(folder.names().size(), 1U);
         const Model now = read_model(load_checkpoint(path));  // the old file or the new one, whole
         ASSERT_TRUE(now == original || now == pruned);
         save_checkpoint(test::checkpoint_of(original), path);
@@ -122,7 +125,7 @@ TEST(OutOfMemory, is_an_error_wherever_it_happens) {
   smallest_counted = 4000;
   exhaust(
       "save packed", [&] { return sprnn_packed_save(packed, packed_path.c_str()); },
-      [&] { std::filesystem::remove(packed_path); }, [&] { ASSERT_EQ(files_in(folder), 1U); });
+      [&] { std::filesystem::remove(packed_path); }, [&] { ASSERT_EQ(folder.names().size(), 1U); });
   sprnn_packed* loaded = nullptr;
   exhaust(
       "load packed", [&] { return sprnn_packed_load(packed_path.c_str(), &loaded); },
@@ -137,7 +140,6 @@ TEST(OutOfMemory, is_an_error_wherever_it_happens) {
   sprnn_packed_destroy(loaded);
   sprnn_packed_destroy(packed);
   sprnn_model_destroy(model);
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
