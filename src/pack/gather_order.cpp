@@ -239,24 +239,6 @@ void deal_by_bank(std::span<const std::vector<Entry>> rows, int lanes, int slots
   }
 }
 
-// The places that are left read zeros. A phase has as many lanes as there are bank classes, so that each of
-// them finds a class of its own.
-void pad(int slots, const Image& image, Table& table) {
-  const size_t phase_lanes = static_cast<size_t>(image.phase_lanes());
-  for (size_t phase = 0; phase < static_cast<size_t>(slots) * warp_lanes; phase += phase_lanes) {
-    std::array<bool, bank_row_bytes / 4> used{};
-    for (size_t i = phase; i < phase + phase_lanes; ++i) {
-      if (table[i].value != 0) used[static_cast<size_t>(image.bank_class(table[i].address))] = true;
-    }
-    size_t next = 0;
-    for (size_t i = phase; i < phase + phase_lanes; ++i) {
-      if (table[i].value != 0) continue;
-      while (used[next]) ++next;
-      table[i].address = image.zero_word(static_cast<int>(next++));
-    }
-  }
-}
-
 }  // namespace
 
 std::vector<Entry> arrange(std::span<const std::vector<Entry>> rows, int lanes, int slots, const Image& image,
@@ -268,8 +250,27 @@ std::vector<Entry> arrange(std::span<const std::vector<Entry>> rows, int lanes, 
   } else {
     deal_in_order(rows, lanes, table);
   }
-  pad(slots, image, table);
+  for (size_t slot = 0; slot < table.size(); slot += warp_lanes) {
+    pad(std::span(table).subspan(slot).first<warp_lanes>(), image);
+  }
   return table;
+}
+
+void pad(std::span<Entry, warp_lanes> lanes, const Image& image) {
+  const size_t phase_lanes = static_cast<size_t>(image.phase_lanes());
+  for (size_t first = 0; first < lanes.size(); first += phase_lanes) {
+    const std::span<Entry> phase = lanes.subspan(first, phase_lanes);
+    std::array<bool, bank_row_bytes / 4> used{};
+    for (const Entry& entry : phase) {
+      if (entry.value != 0) used[static_cast<size_t>(image.bank_class(entry.address))] = true;
+    }
+    size_t next = 0;
+    for (Entry& entry : phase) {
+      if (entry.value != 0) continue;
+      while (used[next]) ++next;
+      entry.address = image.zero_word(static_cast<int>(next++));
+    }
+  }
 }
 
 int wavefronts(std::span<const std::int64_t> addresses, const Image& image) {

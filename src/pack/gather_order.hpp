@@ -18,10 +18,14 @@ struct Entry {
 };
 
 // The pairs of one warp in one row pass, [slots][32 lanes]; rows[g] (at most lanes * slots entries, in the
-// order of their columns) belongs to lanes g * lanes ... (g + 1) * lanes - 1. Places without a pair read a
-// word that is always zero, of a bank class that the phase does not use.
+// order of their columns) belongs to lanes g * lanes ... (g + 1) * lanes - 1. Places without a pair are
+// padded.
 [[nodiscard]] std::vector<Entry> arrange(std::span<const std::vector<Entry>> rows, int lanes, int slots,
                                          const Image& image, bool bank_order);
+
+// Entries of value 0 are places without a pair: each reads a word that is always zero, of a bank class that
+// its phase does not use. A phase has as many lanes as there are classes, so that there is one for each.
+void pad(std::span<Entry, warp_lanes> lanes, const Image& image);
 
 // Wavefronts that one load of each lane's address takes: over the phases, the most words of one bank class,
 // where lanes that read the same word share it.

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
-#include <iterator>
+#include <sstream>
 
 #include "base/json.hpp"
 #include "sprnn/error.hpp"
@@ -133,7 +133,12 @@ Device find_device(std::string_view name_or_path) {
                     "describes one (no such file)",
                     name_or_path));
   }
-  return device_from_json(std::string(std::istreambuf_iterator<char>(file), {}));
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (file.bad() || text.str().empty()) {
+    throw Error(ErrorCode::io, fmt::format("device description {}: cannot be read, or empty", name_or_path));
+  }
+  return device_from_json(text.str());
 }
 
 }  // namespace sprnn

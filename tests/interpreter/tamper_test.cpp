@@ -1,0 +1,268 @@
+// Whatever is changed in packed bytes either changes the output or is refused.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "interpreter/support.hpp"
+#include "pack/gather_view.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::test {
+namespace {
+
+struct Case {
+  ModelSpec spec;
+  Device device;
+  Model model;
+  Inputs inputs;
+  Inputs longer;  // where a few steps round a change of a tiny weight away
+  std::shared_ptr<const Packed> packed;
+  Output expected;
+  Output longer_expected;
+
+  Case(const ModelSpec& s, const Device& d, const GatherWishes& wishes = {}) : spec(s), device(d) {
+    model = random_model(spec);
+    // No weight so small that rounding h hides it.
+    Direction& direction = model.layers[0].directions[0];
+    for (Matrix* matrix : {&direction.w_ih, &direction.w_hh, &direction.w_hr}) {
+      for (float& w : matrix->values) {
+        if (w != 0.0F) w = round_to(spec.dtype, w + std::copysign(0.05F, w));
+      }
+    }
+    inputs = random_inputs(model, 3, 2, 11);
+    longer = random_inputs(model, 60, 4, 12);
+    packed = pack_for(model, device, 2, wishes);
+    expected = interpret(packed, inputs);
+    longer_expected = interpret(packed, longer);
+  }
+};
+
+// So little of everything that pairs lie in registers, in shared memory and in L2.
+Device cramped_gpu() {
+  GpuDescription gpu;
+  gpu.sm_count = 2;
+  gpu.max_registers_per_thread = 56;
+  gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = 6144;
+  return {"cramped", gpu};
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const DType dtype : {DType::fp16, DType::bf16, DType::fp32}) {
+    all.emplace_back(ModelSpec{.cell = gru_cell(), .dtype = dtype, .input = 6, .hidden = 29, .density = 0.6},
+                     cramped_gpu(), GatherWishes{.warps = 4, .lanes_a_row = 1, .w_ih = InputStorage::csr});
+    const ModelSpec projected{
+        .cell = lstm_cell(), .dtype = dtype, .input = 6, .hidden = 19, .projection = 11, .density = 0.6};
+    all.emplace_back(projected, tiny_gpu(), GatherWishes{.w_ih = InputStorage::dense});
+  }
+  return all;
+}
+
+TEST(Tamper, TheCasesUseEveryPlace) {
+  for (const Case& c : cases()) {
+    if (c.device.name != "cramped") continue;
+    for (const char* place : {"registers", "shared", "l2"}) {
+      EXPECT_GT(gather::find_section(c.packed->directions[0].sections, fmt::format("w_hh.{}", place)).size(),
+                0U)
+          << place << ", " << to_string(c.spec);
+    }
+  }
+}
+
+enum class Outcome { refused, changed, same };
+
+Outcome outcome(const Case& c, const std::function<void(std::vector<Section>&)>& change) {
+  auto changed = std::make_shared<Packed>(*c.packed);
+  change(changed->directions[0].sections);
+  try {
+    validate(*changed);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+    return Outcome::refused;
+  }
+  const bool same =
+      interpret(changed, c.inputs) == c.expected && interpret(changed, c.longer) == c.longer_expected;
+  return same ? Outcome::same : Outcome::changed;
+}
+
+Section& section(std::vector<Section>& sections, std::string_view name) {
+  return const_cast<Section&>(gather::find_section(sections, name));
+}
+
+// Flips each bit of each 16-bit half of each section in turn, the low bits of values aside, which rounding
+// may hide: every offset, map entry and row bound, and the sign and exponent of every value.
+TEST(Tamper, EveryBitOfEveryField) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(to_string(c.spec));
+    std::map<std::string, std::array<int, 2>> counts;  // refused, changed
+    Random random(3);
+    for (const Section& original : c.packed->directions[0].sections) {
+      const std::string& name = original.name();
+      const bool pairs = name.ends_with(".registers") || name.ends_with(".shared") || name.ends_with(".l2");
+      const bool wide = c.spec.dtype == DType::fp32;
+      for (std::size_t byte = 0; byte < original.size();
+           byte += static_cast<std::size_t>(random.integer(1, 7))) {
+        // Little-endian: a value's highest byte holds its sign and exponent.
+        const bool value_low_byte =
+            (pairs && !wide && byte % 4 == 0) || (pairs && wide && byte % 4 < 3) ||
+            (name.starts_with("w_ih.") && name != "w_ih.columns" && name != "w_ih.row_begin" &&
+             byte % size_of(c.spec.dtype) != size_of(c.spec.dtype) - 1);
+        if (value_low_byte) continue;
+        const int bit = static_cast<int>(random.integer(pairs || name.starts_with("w_ih.") ? 2 : 0, 7));
+        const Outcome result = outcome(c, [&](std::vector<Section>& sections) {
+          section(sections, name).data()[byte] ^= std::byte{1} << bit;
+        });
+        EXPECT_NE(result, Outcome::same) << name << " byte " << byte << " bit " << bit;
+        if (result == Outcome::refused) ++counts[name][0];
+        if (result == Outcome::changed) ++counts[name][1];
+      }
+    }
+    for (const auto& [name, count] : counts) EXPECT_GT(count[0] + count[1], 0) << name;
+    EXPECT_GT(counts["w_hh.registers"][1], 0) << "some flips of values or offsets must pass validation";
+  }
+}
+
+// The first pair of some row, and a place in another row, as (pass, row group, lane, slot).
+struct Found {
+  int cta = 0, pass = 0, thread = 0, slot = 0;
+  gather::Pair pair;
+  std::int64_t row = 0;
+};
+
+std::vector<Found> find_pairs(const Case& c) {
+  const DirectionPlan& plan = c.packed->plan.directions[0];
+  const gather::View view =
+      gather::make_view(c.packed->directions[0].sections, std::get<GatherPlan>(plan.choice),
+                        c.packed->plan.problem, c.packed->plan.problem.directions[0]);
+  std::vector<Found> all;
+  view.w_hh.for_each_pair([&](int cta, int pass, int group, int lane, int slot, gather::Pair pair) {
+    if (pair.value == 0) return;
+    all.push_back({cta, pass, group * view.w_hh.layout.lanes + lane, slot, pair,
+                   view.w_hh.row(cta, view.w_hh.local_row(cta, pass, group))});
+  });
+  return all;
+}
+
+void put(const Case& c, std::vector<Section>& sections, const Found& at, gather::Pair pair) {
+  const DirectionPlan& plan = c.packed->plan.directions[0];
+  const gather::Layout layout = gather::make_layout(std::get<GatherPlan>(plan.choice), c.packed->plan.problem,
+                                                    c.packed->plan.problem.directions[0]);
+  const gather::Slot slot = layout.w_hh.slot(at.pass, at.slot);
+  Section& to = section(sections, fmt::format("w_hh.{}", gather::to_string(slot.place)));
+  layout.w_hh.store(to.as<std::uint32_t>() + at.cta * layout.w_hh.block_words(slot.place), slot, at.thread,
+                    pair);
+}
+
+// Two pairs of different rows change places: another lane, or another slot.
+TEST(Tamper, PairsInAnotherLaneOrSlot) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(to_string(c.spec));
+    const std::vector<Found> pairs = find_pairs(c);
+    int lanes = 0, slots = 0;
+    for (std::size_t i = 1; i < pairs.size(); ++i) {
+      const Found& a = pairs[i - 1];
+      for (std::size_t j = i; j < std::min(pairs.size(), i + 40); ++j) {
+        const Found& b = pairs[j];
+        if (a.row == b.row || a.cta != b.cta) continue;
+        ++(a.thread == b.thread ? slots : lanes);
+        const Outcome result = outcome(c, [&](std::vector<Section>& sections) {
+          put(c, sections, a, b.pair);
+          put(c, sections, b, a.pair);
+        });
+        EXPECT_NE(result, Outcome::same) << "row " << a.row << " and row " << b.row;
+        break;
+      }
+    }
+    EXPECT_GT(lanes + slots, 0);
+  }
+}
+
+template <class T>
+void swap_entries(std::vector<Section>& sections, std::string_view name, std::size_t i, std::size_t j) {
+  T* entries = section(sections, name).as<T>();
+  std::swap(entries[i], entries[j]);
+}
+
+// Maps stay permutations when two of their entries change places: the output must show it.
+TEST(Tamper, PermutedMaps) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(to_string(c.spec));
+    for (const char* name : {"unit_map", "output_map", "w_hh.row_map", "w_hr.row_map"}) {
+      for (const Section& original : c.packed->directions[0].sections) {
+        if (original.name() != name) continue;
+        const auto* entries = original.as<std::int32_t>();
+        for (std::size_t i = 1; i < original.count<std::int32_t>(); ++i) {
+          if (entries[i] == entries[i - 1]) continue;
+          EXPECT_NE(outcome(c, [&](auto& sections) { swap_entries<std::int32_t>(sections, name, i - 1, i); }),
+                    Outcome::same)
+              << name << "[" << i << "]";
+        }
+      }
+    }
+  }
+}
+
+// Sections missing, doubled, of other names and sizes.
+TEST(Tamper, SectionsThatAreNotThePlans) {
+  const Case c = cases().front();
+  for (std::size_t i = 0; i < c.packed->directions[0].sections.size(); ++i) {
+    const auto expect_refused = [&](const std::function<void(std::vector<Section>&)>& change) {
+      EXPECT_EQ(outcome(c, change), Outcome::refused) << i;
+    };
+    expect_refused(
+        [&](auto& sections) { sections.erase(sections.begin() + static_cast<std::ptrdiff_t>(i)); });
+    expect_refused([&](auto& sections) { sections.push_back(sections[i]); });
+    expect_refused([&](auto& sections) { sections[i] = Section("w_xx", sections[i].size()); });
+    expect_refused(
+        [&](auto& sections) { sections[i] = Section(sections[i].name(), sections[i].size() + 64); });
+    expect_refused([&](auto& sections) {
+      if (sections[i].size() > 0)
+        sections[i] = Section(sections[i].name(), 0);
+      else
+        sections.clear();
+    });
+  }
+}
+
+// Every number of the plan, a little and a lot more or less: nothing may crash, and what is not refused must
+// run like the plan that it says it is.
+TEST(Tamper, EveryNumberOfThePlan) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(to_string(c.spec));
+    const nlohmann::json plan = nlohmann::json::parse(to_json(c.packed->plan));
+    const nlohmann::json flat = plan.at("directions").at(0).at("choice").flatten();
+    int refused = 0, ran = 0;
+    for (const auto& [path, value] : flat.items()) {
+      if (!value.is_number_integer()) continue;
+      const auto old = value.get<std::int64_t>();
+      for (const std::int64_t fresh : {old + 1, old - 1, old * 2, old + 4, std::int64_t{0}, std::int64_t{-1},
+                                       std::int64_t{1} << 31, std::int64_t{1} << 62}) {
+        if (fresh == old) continue;
+        nlohmann::json lying = plan;
+        lying["directions"][0]["choice"][nlohmann::json::json_pointer(path)] = fresh;
+        auto changed = std::make_shared<Packed>(*c.packed);
+        try {
+          changed->plan = plan_from_json(lying.dump());
+          validate(*changed);
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ErrorCode::format) << path << " = " << fresh << ": " << error.what();
+          ++refused;
+          continue;
+        }
+        ++ran;
+        const Errors errors = compare(c.model, c.inputs, interpret(changed, c.inputs));
+        EXPECT_LE(errors.error, errors.bound) << path << " = " << fresh;
+      }
+    }
+    EXPECT_GT(refused, 100);
+    EXPECT_GT(ran, 0);
+  }
+}
+
+}  // namespace
+}  // namespace sprnn::test

@@ -1,0 +1,80 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "sprnn/device.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn {
+namespace {
+
+TEST(Device, BuiltInsRoundTripThroughJson) {
+  for (const char* name : {"h100", "h200", "a100", "cpu", "local"}) {
+    const Device device = find_device(name);
+    EXPECT_EQ(device_from_json(to_json(device)), device) << name;
+  }
+  EXPECT_EQ(find_device("a100").gpu().sm_count, 108);
+  EXPECT_GT(find_device("h200").gpu().memory_bytes, find_device("h100").gpu().memory_bytes);
+  EXPECT_FALSE(find_device("cpu").is_gpu());
+}
+
+TEST(Device, IsReadFromAFile) {
+  Device device = find_device("h100");
+  device.name = "h100-pcie";
+  std::get<GpuDescription>(device.description).sm_count = 114;
+  const auto path = std::filesystem::temp_directory_path() /
+                    fmt::format("sprnn_device_test_{}.json", static_cast<const void*>(&device));
+  std::ofstream(path) << to_json(device);
+  EXPECT_EQ(find_device(path.string()), device);
+  std::filesystem::remove(path);
+}
+
+TEST(Device, UnknownNamesListTheKnown) {
+  try {
+    (void)find_device("h900");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+    for (const char* part : {"h900", "h100", "a100", "cpu", "JSON"}) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_THROW((void)find_device("/"), Error);
+}
+
+// Every field missing, of another type, and out of range.
+TEST(Device, BadJsonIsRefusedByField) {
+  for (const char* name : {"h100", "cpu"}) {
+    const nlohmann::json good = nlohmann::json::parse(to_json(find_device(name)));
+    for (const auto& [key, value] : good.items()) {
+      const auto expect_refused = [&](const nlohmann::json& bad) {
+        try {
+          (void)device_from_json(bad.dump());
+          ADD_FAILURE() << bad.dump();
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ErrorCode::format);
+          EXPECT_NE(std::string(error.what()).find(key), std::string::npos) << error.what();
+        }
+      };
+      nlohmann::json bad = good;
+      bad.erase(key);
+      expect_refused(bad);
+      bad = good;
+      bad[key] = nlohmann::json::array();
+      // nlohmann's own message about a type does not name the field of a string or a float.
+      EXPECT_THROW((void)device_from_json(bad.dump()), Error) << key;
+      if (!value.is_number()) continue;
+      bad[key] = -5;
+      expect_refused(bad);
+    }
+  }
+  for (const char* text : {"", "{", "[]", "null", "3", "{\"kind\": \"gpu\"}"}) {
+    EXPECT_THROW((void)device_from_json(text), Error) << text;
+  }
+}
+
+}  // namespace
+}  // namespace sprnn

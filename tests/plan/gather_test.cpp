@@ -1,0 +1,275 @@
+// The planner of strategy gather, with problems that need no weights.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "plan/gather_layout.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+#include "support/random_model.hpp"
+
+namespace sprnn::test {
+namespace {
+
+MatrixSummary summary(std::int64_t rows, std::int64_t cols, double density, Random& random) {
+  MatrixSummary s{rows, cols, std::vector<std::int32_t>(static_cast<std::size_t>(rows)), 0, 0};
+  const double mean = static_cast<double>(cols) * density;
+  for (std::int32_t& count : s.row_nonzeros) {
+    // About the spread of independent entries.
+    const double drawn = mean + std::sqrt(mean * (1.0 - density)) * 1.7 *
+                                    (random.uniform(-1.0, 1.0) + random.uniform(-1.0, 1.0));
+    count = static_cast<std::int32_t>(std::clamp(drawn, 0.0, static_cast<double>(cols)));
+  }
+  return s;
+}
+
+Problem problem(const Cell& cell, std::int64_t hidden, int batch, double density, DType dtype = DType::fp16,
+                std::int64_t projection = 0) {
+  Random random(1);
+  Problem p{dtype, batch, hidden, hidden, projection, {}};
+  DirectionProblem d;
+  d.cell = cell;
+  const std::int64_t rows = cell.gates() * hidden;
+  d.w_ih = summary(rows, hidden, density, random);
+  d.w_hh = summary(rows, projection > 0 ? projection : hidden, density, random);
+  if (projection > 0) d.w_hr = summary(projection, hidden, density, random);
+  p.directions.push_back(d);
+  return p;
+}
+
+DirectionPlan plan_for(const Problem& p, std::string_view device, const GatherWishes& wishes = {}) {
+  const Plan plan = make_plan(p, find_device(device), {{}, wishes});
+  const DirectionPlan& direction = plan.directions[0];
+  gather::check(std::get<GatherPlan>(direction.choice), p, p.directions[0]);
+  return direction;
+}
+
+const GatherPlan& choice(const DirectionPlan& plan) { return std::get<GatherPlan>(plan.choice); }
+
+double part(const DirectionPlan& plan, std::string_view name) {
+  for (const CostPart& p : plan.cost) {
+    if (p.name == name) return p.microseconds;
+  }
+  ADD_FAILURE() << "no part " << name;
+  return 0.0;
+}
+
+// Recurrent part, as the lab code measured it on an H100: two groups of CTAs pay at B=4.
+TEST(GatherPlan, AgreesWithWhatWasMeasured) {
+  const struct {
+    Cell cell;
+    std::int64_t hidden;
+    double density;
+    int groups;
+    double measured;
+  } cases[] = {{tanh_cell(), 2304, 0.3, 2, 1.42},
+               {tanh_cell(), 2304, 0.1, 2, 1.07},
+               {lstm_cell(), 2048, 0.1, 2, 1.64}};
+  for (const auto& c : cases) {
+    const DirectionPlan plan = plan_for(problem(c.cell, c.hidden, 4, c.density), "h100");
+    EXPECT_EQ(choice(plan).groups, c.groups);
+    const double recurrent = plan.microseconds() - part(plan, "input projection");
+    EXPECT_NEAR(recurrent / c.measured, 1.0, 0.2) << c.hidden << " at " << c.density;
+  }
+  // Two copies of LSTM 2304 at 30 % do not fit in the registers of half of the SMs.
+  EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2304, 4, 0.3), "h100")).groups, 1);
+}
+
+TEST(GatherPlan, EverySizeGetsAPlan) {
+  for (const char* device : {"h100", "a100"}) {
+    for (const DType dtype : {DType::fp16, DType::fp32}) {
+      for (const std::int64_t hidden : {1, 31, 127, 5632, 16384}) {
+        for (const int batch : {1, 5, 32}) {
+          for (const double density : {0.0, 0.05, 1.0}) {
+            if (hidden > 1000 && batch == 5) continue;
+            const Problem p =
+                problem(hidden > 6000 ? tanh_cell() : lstm_cell(), hidden, batch, density, dtype);
+            const DirectionPlan plan = plan_for(p, device);
+            const GatherPlan& g = choice(plan);
+            EXPECT_LE(g.groups * g.ctas, find_device(device).gpu().sm_count);
+            EXPECT_GE(g.groups * g.group_batch * g.passes, batch);
+            EXPECT_LE(g.registers.working + g.registers.pairs, g.registers.available);
+            EXPECT_LE(g.shared.total(), g.shared.available);
+            EXPECT_GT(plan.microseconds(), 0.0);
+            EXPECT_LT(plan.rejected.size(), 24U);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(GatherPlan, OverflowGoesFromRegistersToSharedMemoryToL2) {
+  const auto slots = [](const DirectionPlan& plan) {
+    RowPass sum;
+    for (const RowPass& pass : choice(plan).w_hh.passes) {
+      sum.registers += pass.registers;
+      sum.shared += pass.shared;
+      sum.l2 += pass.l2;
+    }
+    return sum;
+  };
+  const RowPass small = slots(plan_for(problem(lstm_cell(), 1024, 1, 0.1), "h100"));
+  EXPECT_GT(small.registers, 0);
+  EXPECT_EQ(small.shared + small.l2, 0);
+  const RowPass middle = slots(plan_for(problem(lstm_cell(), 2304, 4, 0.45), "h100", {.groups = 1}));
+  EXPECT_GT(middle.registers, 0);
+  EXPECT_GT(middle.shared, 0);
+  EXPECT_EQ(middle.l2, 0);
+  const DirectionPlan streaming = plan_for(problem(lstm_cell(), 4096, 4, 0.5), "h100");
+  const RowPass large = slots(streaming);
+  EXPECT_TRUE(large.registers > 0 && large.shared > 0 && large.l2 > 0);
+  EXPECT_GT(part(streaming, "product"), 10.0);
+}
+
+TEST(GatherPlan, DevicesDifferWhereTheyShould) {
+  const Problem p = problem(lstm_cell(), 2304, 4, 0.3);
+  const DirectionPlan h100 = plan_for(p, "h100"), h200 = plan_for(p, "h200"), a100 = plan_for(p, "a100");
+  EXPECT_EQ(choice(h100), choice(h200));
+  EXPECT_LT(part(h200, "input projection"), part(h100, "input projection") + 1e-9);
+  EXPECT_LE(choice(a100).groups * choice(a100).ctas, 108);
+  EXPECT_LT(choice(a100).shared.available, choice(h100).shared.available);
+  EXPECT_GT(a100.microseconds(), h100.microseconds());
+
+  Device pcie = find_device("h100");
+  std::get<GpuDescription>(pcie.description).sm_count = 114;
+  const Plan smaller = make_plan(p, pcie);
+  EXPECT_LE(choice(smaller.directions[0]).ctas, 114);
+}
+
+TEST(GatherPlan, BeyondSixteenBitOffsetsTheWordsNarrowThenCount) {
+  const DirectionPlan narrow =
+      plan_for(problem(tanh_cell(), 8192, 4, 0.05), "h100", {.groups = 1, .group_batch = 4});
+  EXPECT_EQ(choice(narrow).word_bytes, 4);
+  EXPECT_EQ(choice(narrow).w_hh.offset_unit, 1);
+  const DirectionPlan counting =
+      plan_for(problem(tanh_cell(), 16384, 4, 0.01, DType::fp32), "h100", {.groups = 4, .group_batch = 1});
+  EXPECT_EQ(choice(counting).w_hh.offset_unit, choice(counting).word_bytes);
+  const DirectionPlan wide =
+      plan_for(problem(tanh_cell(), 2304, 8, 0.1), "h100", {.groups = 1, .group_batch = 8});
+  EXPECT_EQ(choice(wide).word_bytes, 16);
+}
+
+TEST(GatherPlan, ProjectionHasTwoExchangesAndATag) {
+  const DirectionPlan plan = plan_for(problem(lstm_cell(), 1024, 4, 0.1, DType::fp16, 256), "h100");
+  ASSERT_TRUE(choice(plan).w_hr.has_value());
+  EXPECT_EQ(choice(plan).exchange_word, ExchangeWord::tag);
+  EXPECT_FALSE(choice(plan).w_hh.half_sums) << "a projected h is not bounded";
+  EXPECT_TRUE(choice(plan).w_hr->half_sums);
+  EXPECT_GT(part(plan, "projection exchange"), 0.5);
+  EXPECT_GT(part(plan, "projection product"), 0.0);
+}
+
+TEST(GatherPlan, SparseInputsAreStoredSparse) {
+  EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.002), "h100")).w_ih, InputStorage::csr);
+  EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.9), "h100")).w_ih, InputStorage::dense);
+}
+
+TEST(GatherPlan, WishesAreHonoured) {
+  const Problem p = problem(lstm_cell(), 1024, 8, 0.2);
+  for (const int lanes : {1, 4, 32})
+    EXPECT_EQ(choice(plan_for(p, "h100", {.lanes_a_row = lanes})).w_hh.lanes_a_row, lanes);
+  for (const int groups : {1, 3, 8})
+    EXPECT_EQ(choice(plan_for(p, "h100", {.groups = groups})).groups, groups);
+  for (const int batch : {1, 2, 8})
+    EXPECT_EQ(choice(plan_for(p, "h100", {.group_batch = batch})).group_batch, batch);
+  EXPECT_EQ(choice(plan_for(p, "h100", {.ctas = 32})).ctas, 32);
+  EXPECT_EQ(choice(plan_for(p, "h100", {.warps = 20})).warps, 20);
+  EXPECT_EQ(choice(plan_for(p, "h100", {.poll_wait_cycles = 77})).poll_wait_cycles, 77);
+  EXPECT_EQ(choice(plan_for(p, "h100", {.wide_loads = false})).word_bytes, 2);
+  for (const bool on : {false, true}) {
+    EXPECT_EQ(choice(plan_for(p, "h100", {.stamps = on})).stamps, on);
+    EXPECT_EQ(choice(plan_for(p, "h100", {.bank_order = on})).bank_order, on);
+    EXPECT_EQ(choice(plan_for(p, "h100", {.opaque_pairs = on})).opaque_pairs, on);
+    EXPECT_EQ(choice(plan_for(p, "h100", {.fence = on})).fence, on);
+  }
+  // Each optimisation is predicted to pay.
+  const double best = plan_for(p, "h100").microseconds();
+  EXPECT_GT(plan_for(p, "h100", {.stamps = false}).microseconds(), best + 0.5);
+  EXPECT_GT(plan_for(p, "h100", {.wide_loads = false}).microseconds(), best);
+  EXPECT_GT(plan_for(p, "h100", {.bank_order = false}).microseconds(), best);
+}
+
+void expect_refused(const Problem& p, const GatherWishes& wishes,
+                    std::initializer_list<std::string_view> parts) {
+  try {
+    (void)plan_for(p, "h100", wishes);
+    ADD_FAILURE() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    for (const std::string_view text : parts) {
+      EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(GatherPlan, WishesThatCannotBeMetAreRefusedWithTheReason) {
+  const Problem p = problem(lstm_cell(), 1024, 8, 0.2);
+  expect_refused(p, {.groups = 133}, {"groups 133", "1 to 132"});
+  expect_refused(p, {.groups = 2, .ctas = 67}, {"ctas 67", "1 to 66"});
+  expect_refused(p, {.group_batch = 9}, {"group_batch 9", "1 to 8"});
+  expect_refused(p, {.warps = 6}, {"warps 6", "multiple of 4"});
+  expect_refused(p, {.lanes_a_row = 12}, {"lanes_a_row 12", "8, 16 or 32"});
+  expect_refused(problem(tanh_cell(), 16384, 32, 0.01), {.groups = 1, .group_batch = 32},
+                 {"KiB shared memory a CTA", "would fit"});
+}
+
+TEST(GatherPlan, RejectedCandidatesSayWhyWithNumbers) {
+  const DirectionPlan plan = plan_for(problem(tanh_cell(), 16384, 32, 0.01), "h100");
+  bool too_large = false, dearer = false;
+  for (const Rejected& rejected : plan.rejected) {
+    too_large |= rejected.reason.find("KiB shared memory a CTA") != std::string::npos &&
+                 rejected.reason.find("would fit") != std::string::npos;
+    dearer |= rejected.reason.find("predicted") != std::string::npos &&
+              rejected.microseconds >= plan.microseconds();
+    EXPECT_FALSE(rejected.candidate.empty());
+  }
+  EXPECT_TRUE(too_large);
+  EXPECT_TRUE(dearer);
+}
+
+TEST(GatherPlan, WhatCannotExistIsRefused) {
+  Device small = find_device("h100");
+  std::get<GpuDescription>(small.description).shared_bytes_per_block = 8192;
+  try {
+    (void)make_plan(problem(tanh_cell(), 16384, 1, 0.01), small);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_NE(std::string(error.what()).find("no batch would fit"), std::string::npos) << error.what();
+  }
+}
+
+TEST(GatherPlan, JsonRoundTrip) {
+  for (const DType dtype : {DType::fp32, DType::fp16, DType::bf16}) {
+    for (const std::int64_t projection : {0, 64}) {
+      const Problem p = problem(lstm_cell(), 300, 6, 0.3, dtype, projection);
+      const Plan plan = make_plan(p, find_device("h100"), {{}, {.fence = true, .w_ih = InputStorage::csr}});
+      EXPECT_EQ(plan_from_json(to_json(plan)), plan);
+      EXPECT_EQ(make_plan(p, find_device("h100"), {{}, {.fence = true, .w_ih = InputStorage::csr}}), plan);
+      const std::string text = gather::to_text(choice(plan.directions[0]));
+      EXPECT_EQ(text.find('\n'), std::string::npos);
+      EXPECT_NE(text.find("fence"), std::string::npos);
+    }
+  }
+}
+
+TEST(GatherPlan, BadJsonIsRefused) {
+  const nlohmann::json good = nlohmann::json::parse(
+      to_json(make_plan(problem(lstm_cell(), 50, 2, 0.3, DType::fp16, 20), find_device("h100"))));
+  const nlohmann::json flat = good.at("directions").at(0).at("choice").flatten();
+  for (const auto& [path, value] : flat.items()) {
+    for (const nlohmann::json& bad :
+         {nlohmann::json("text"), nlohmann::json(1.5), nlohmann::json(nullptr), nlohmann::json::object()}) {
+      nlohmann::json changed = good;
+      changed["directions"][0]["choice"][nlohmann::json::json_pointer(path)] = bad;
+      EXPECT_THROW((void)plan_from_json(changed.dump()), Error) << path << " = " << bad.dump();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sprnn::test
