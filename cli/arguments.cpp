@@ -1,0 +1,183 @@
+#include "cli/arguments.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+namespace sprnn::cli {
+
+namespace {
+
+constexpr const char* patterns = "unstructured, row, global, block:RxC, unit:UxC or N:M";
+
+// CLI11's own conversion reads 010 as eight and takes what nobody means (0x, true).
+template <class Number>
+CLI::Option* add_number(CLI::App& app, const std::string& flag, Number& value, Number least, Number most,
+                        const std::string& meaning) {
+  const auto parse = [&value, flag, least, most](const std::string& text) {
+    Number parsed{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
+    if (error != std::errc{} || end != text.data() + text.size() || parsed < least || parsed > most)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("{} is '{}': expected a whole number from {} to {}", flag, text, least, most));
+    value = parsed;
+  };
+  return app.add_option_function<std::string>(flag, parse, meaning)->type_name("N");
+}
+
+double parse_density(const std::string& flag, std::string_view text) {
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  // The comparison is written so that NaN fails it.
+  if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0.0 && value <= 1.0))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} is '{}': expected a number from 0 (nothing kept) to 1 (everything kept)",
+                            flag, text));
+  return value;
+}
+
+}  // namespace
+
+void add_prefix(CLI::App& app, std::optional<std::string>& prefix) {
+  app.add_option("--prefix", prefix, "Which recurrent module of the checkpoint, e.g. encoder.rnn.")
+      ->type_name("P");
+}
+
+CLI::Option* add_cell(CLI::App& app, std::optional<Cell>& cell) {
+  const auto parse = [&cell](const std::string& name) { cell = parse_cell(name); };
+  return app
+      .add_option_function<std::string>(
+          "--cell", parse,
+          "tanh, relu, gru or lstm; by default told from the shapes, which cannot "
+          "tell relu from tanh")
+      ->type_name("C");
+}
+
+void add_dtype(CLI::App& app, std::optional<DType>& dtype, const std::string& by_default) {
+  const auto parse = [&dtype](const std::string& name) { dtype = parse_dtype(name); };
+  app.add_option_function<std::string>(
+         "--dtype", parse,
+         fmt::format("fp32, fp16 or bf16, of weights and states; by default {}", by_default))
+      ->type_name("T");
+}
+
+void add_model(CLI::App& app, ModelArguments& model, bool required) {
+  app.add_option("MODEL", model.path, "A .safetensors checkpoint or a .sprnn file, told by its content")
+      ->required(required)
+      ->type_name("");
+  add_prefix(app, model.prefix);
+  add_cell(app, model.cell);
+  add_dtype(app, model.dtype, "the checkpoint's");
+}
+
+void add_engine(CLI::App& app, EngineArguments& engine) {
+  const auto check = [&engine](const std::string& name) {
+    std::vector<std::string> known{"auto"};
+    for (const Engine* candidate : engines()) known.emplace_back(candidate->name());
+    if (name == "cuda" && std::find(known.begin(), known.end(), name) == known.end())
+      throw Error(ErrorCode::device, fmt::format("--engine cuda: this build has no CUDA engine; it has {}",
+                                                 fmt::join(known, ", ")));
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--engine is '{}': expected one of {}", name, fmt::join(known, ", ")));
+    engine.engine = name;
+  };
+  app.add_option_function<std::string>("--engine", check, "auto (default), cpu, interpreter or reference")
+      ->type_name("E");
+  add_threads(app, engine.threads);
+  const auto check_processor = [&engine](const std::string& name) {
+    const std::vector<std::string> isas = cpu_isas();
+    if (std::find(isas.begin(), isas.end(), name) == isas.end())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--isa is '{}': this processor has {}", name, fmt::join(isas, ", ")));
+    engine.isa = name;
+  };
+  app.add_option_function<std::string>(
+         "--isa", check_processor,
+         "Instruction set of the cpu engine: avx512, avx2 or scalar; by default the best")
+      ->type_name("S");
+}
+
+void add_threads(CLI::App& app, int& threads) {
+  add_number(app, "--threads", threads, 0, 1024,
+             "Threads of this CPU; 0 (default): as many as affinity and the cgroup quota allow");
+}
+
+void add_run_target(CLI::App& app, EngineArguments& engine) {
+  app.add_option(
+         "--target", engine.target,
+         "What a checkpoint is planned for: cpu, h100, h200, a100, local or FILE.json; by default h100 for "
+         "the interpreter, else this CPU")
+      ->type_name("D");
+}
+
+void add_batch(CLI::App& app, int& batch, const std::string& meaning) {
+  add_number(app, "--batch", batch, 1, max_batch, meaning)->type_name("B");
+}
+
+void add_steps(CLI::App& app, std::int64_t& steps) {
+  add_number<std::int64_t>(app, "--steps", steps, 1, std::numeric_limits<std::int32_t>::max(),
+                           fmt::format("Timesteps; by default {}", steps))
+      ->type_name("T");
+}
+
+void add_seed(CLI::App& app, std::uint64_t& seed) {
+  add_number<std::uint64_t>(app, "--seed", seed, 0, std::numeric_limits<std::uint64_t>::max(),
+                            "Of the random numbers; by default 0");
+}
+
+CLI::Option* add_size(CLI::App& app, const std::string& flag, std::int64_t& size,
+                      const std::string& meaning) {
+  return add_number<std::int64_t>(app, flag, size, 1, 1 << 20, meaning);
+}
+
+CLI::Option* add_pattern(CLI::App& app, Pattern& pattern) {
+  const auto parse = [&pattern](const std::string& text) { pattern = parse_pattern(text); };
+  return app
+      .add_option_function<std::string>(
+          "--pattern", parse, fmt::format("What is pruned together: {}; by default unstructured", patterns))
+      ->type_name("P");
+}
+
+CLI::Option* add_density(CLI::App& app, const std::string& flag, std::optional<double>& density,
+                         const std::string& meaning) {
+  const auto parse = [&density, flag](const std::string& text) { density = parse_density(flag, text); };
+  return app.add_option_function<std::string>(flag, parse, meaning)->type_name("D");
+}
+
+CLI::Option* add_densities(CLI::App& app, const std::string& flag, std::vector<double>& densities,
+                           const std::string& meaning) {
+  const auto parse = [&densities, flag](const std::string& text) {
+    densities.clear();
+    std::string_view rest = text;
+    while (true) {
+      const std::size_t comma = rest.find(',');
+      densities.push_back(parse_density(flag, rest.substr(0, comma)));
+      if (comma == std::string_view::npos) break;
+      rest.remove_prefix(comma + 1);
+    }
+  };
+  return app.add_option_function<std::string>(flag, parse, meaning)->type_name("D,D,...");
+}
+
+void add_json(CLI::App& app, bool& json) {
+  app.add_flag("--json", json, "Print one JSON object instead of text");
+}
+
+void teach(CLI::App& app, const std::string& text) {
+  app.footer(text + R"(
+Exit status: 0 done; 1 a check failed; 2 bad usage, input or output; 3 no device,
+device error or deadline; 4 a fault of sprnn itself.)");
+}
+
+void check_isa(const EngineArguments& arguments, std::string_view engine) {
+  if (!arguments.isa.empty() && engine != "cpu")
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("--isa {} is for the cpu engine, but {} is to run: leave --isa out or add --engine cpu",
+                    arguments.isa, engine));
+}
+
+}  // namespace sprnn::cli

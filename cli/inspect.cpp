@@ -1,0 +1,217 @@
+// sprnn inspect: what recurrent modules a file holds, and where their non-zeros are.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "cli/load.hpp"
+#include "cli/output.hpp"
+#include "cli/verbs.hpp"
+
+namespace sprnn::cli {
+
+namespace {
+
+struct Arguments {
+  ModelArguments model;
+  bool json = false;
+};
+
+// Rows whose count of non-zeros lies in [from, to].
+struct Bin {
+  int from = 0, to = 0;
+  std::int64_t rows = 0;
+};
+
+std::vector<Bin> histogram(const std::vector<std::int32_t>& counts) {
+  constexpr int most_bins = 10;
+  const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
+  const int width = (*most - *least) / most_bins + 1;
+  std::vector<Bin> bins;
+  for (int from = *least; from <= *most; from += width)
+    bins.push_back({from, std::min(from + width - 1, *most), 0});
+  for (const std::int32_t count : counts) ++bins[static_cast<std::size_t>((count - *least) / width)].rows;
+  return bins;
+}
+
+std::int32_t median(std::vector<std::int32_t> counts) {
+  const auto middle = counts.begin() + static_cast<std::ptrdiff_t>(counts.size() / 2);
+  std::nth_element(counts.begin(), middle, counts.end());
+  return *middle;
+}
+
+struct NamedMatrix {
+  std::string name;
+  const MatrixSummary* matrix;
+};
+
+std::vector<NamedMatrix> matrices(const Problem& problem) {
+  std::vector<NamedMatrix> result;
+  for (const DirectionProblem& direction : problem.directions) {
+    const std::string suffix = parameter_suffix(direction.layer, direction.reverse);
+    result.push_back({"weight_ih" + suffix, &direction.w_ih});
+    result.push_back({"weight_hh" + suffix, &direction.w_hh});
+    if (direction.w_hr.rows > 0) result.push_back({"weight_hr" + suffix, &direction.w_hr});
+  }
+  return result;
+}
+
+std::string matrices_text(const Problem& problem) {
+  std::string text;
+  for (const auto& [name, matrix] : matrices(problem)) {
+    text += fmt::format("  {} [{}, {}]: density {:.4f}, {} non-zeros; rows by non-zeros:\n", name,
+                        matrix->rows, matrix->cols, matrix->density(), matrix->nonzeros());
+    const std::vector<Bin> bins = histogram(matrix->row_nonzeros);
+    std::int64_t fullest = 1;
+    for (const Bin& bin : bins) fullest = std::max(fullest, bin.rows);
+    for (const Bin& bin : bins) {
+      const std::string range =
+          bin.from == bin.to ? fmt::format("{}", bin.from) : fmt::format("{}-{}", bin.from, bin.to);
+      // Rounded up, so that one row among thousands can be seen.
+      const auto length = static_cast<std::size_t>((bin.rows * 40 + fullest - 1) / fullest);
+      text += fmt::format("    {:>11} |{:<40}| {}\n", range, std::string(length, '#'), bin.rows);
+    }
+  }
+  return text;
+}
+
+Json matrices_json(const Problem& problem) {
+  Json list = Json::array();
+  for (const auto& [name, matrix] : matrices(problem)) {
+    const auto [least, most] = std::minmax_element(matrix->row_nonzeros.begin(), matrix->row_nonzeros.end());
+    Json bins = Json::array();
+    for (const Bin& bin : histogram(matrix->row_nonzeros))
+      bins.push_back({{"from", bin.from}, {"to", bin.to}, {"rows", bin.rows}});
+    list.push_back(
+        {{"name", name},
+         {"shape", {matrix->rows, matrix->cols}},
+         {"nonzeros", matrix->nonzeros()},
+         {"density", matrix->density()},
+         {"row_nonzeros",
+          {{"min", *least}, {"median", median(matrix->row_nonzeros)}, {"max", *most}, {"histogram", bins}}}});
+  }
+  return list;
+}
+
+std::string sizes_text(const ModuleInfo& info) {
+  return fmt::format("{}, {} layer{}{}, input {}, hidden {}{}, {}, {}", to_string(info.cell), info.num_layers,
+                     info.num_layers == 1 ? "" : "s", info.bidirectional ? ", bidirectional" : "",
+                     info.input_size, info.hidden_size,
+                     info.projection_size > 0 ? fmt::format(", projection {}", info.projection_size) : "",
+                     info.bias ? "bias" : "no bias", to_string(info.dtype));
+}
+
+Json sizes_json(const ModuleInfo& info) {
+  return {{"prefix", info.prefix},
+          {"cell", to_string(info.cell)},
+          {"num_layers", info.num_layers},
+          {"bidirectional", info.bidirectional},
+          {"input_size", info.input_size},
+          {"hidden_size", info.hidden_size},
+          {"projection_size", info.projection_size},
+          {"bias", info.bias},
+          {"dtype", to_string(info.dtype)}};
+}
+
+// A packed file's problem in the words of a checkpoint's module.
+ModuleInfo module_of(const Problem& problem) {
+  ModuleInfo info;
+  const DirectionProblem& first = problem.directions.front();
+  info.cell = first.cell;
+  info.dtype = problem.dtype;
+  info.input_size = problem.input_size;
+  info.hidden_size = problem.hidden_size;
+  info.projection_size = problem.projection_size;
+  info.num_layers = problem.directions.back().layer + 1;
+  info.bidirectional = problem.directions.back().reverse;
+  info.bias = first.bias;
+  return info;
+}
+
+ExitStatus inspect_packed(const Arguments& arguments) {
+  const auto packed = load_packed_model(arguments.model);
+  const Problem& problem = packed->plan.problem;
+  const ModuleInfo info = module_of(problem);
+  if (arguments.json) {
+    Json json{{"file", arguments.model.path.string()}, {"kind", "packed"},
+              {"device", packed->plan.device.name},    {"batch", problem.batch},
+              {"packed_bytes", packed->bytes()},       {"modules", Json::array()}};
+    json["modules"].push_back(sizes_json(info));
+    json["modules"].back()["matrices"] = matrices_json(problem);
+    print_json(json);
+  } else {
+    print(fmt::format("{}: packed for {}, best at batch {}, {} of weights\n{}\n{}",
+                      arguments.model.path.string(), printable(packed->plan.device.name), problem.batch,
+                      bytes_text(packed->bytes()), sizes_text(info), matrices_text(problem)));
+  }
+  return done;
+}
+
+ExitStatus inspect_checkpoint(const Arguments& arguments) {
+  const std::string file = arguments.model.path.string();
+  const Checkpoint checkpoint = load_checkpoint(arguments.model.path);
+  std::vector<ModuleInfo> modules = find_modules(checkpoint);
+  if (arguments.model.prefix || modules.empty()) {
+    const std::string prefix = choose_module(checkpoint, arguments.model.prefix, arguments.model.path);
+    std::erase_if(modules, [&prefix](const ModuleInfo& module) { return module.prefix != prefix; });
+  }
+
+  std::string text = fmt::format("{}: checkpoint of {} tensors\n", file, checkpoint.tensors.size());
+  Json json{{"file", file},
+            {"kind", "checkpoint"},
+            {"tensors", checkpoint.tensors.size()},
+            {"metadata", checkpoint.metadata},
+            {"modules", Json::array()}};
+  bool any_readable = false;
+  for (ModuleInfo& info : modules) {
+    Json matrices_found = Json::array();
+    std::string matrices_shown;
+    if (info.problem.empty()) try {
+        const Model model =
+            read_model(checkpoint, {info.prefix, arguments.model.cell, arguments.model.dtype});
+        const Problem problem = describe(model, 1);
+        info.cell = problem.directions.front().cell;
+        info.dtype = problem.dtype;
+        matrices_found = matrices_json(problem);
+        matrices_shown = matrices_text(problem);
+        any_readable = true;
+      } catch (const Error& error) {  // one bad module must not hide the others
+        info.problem = error.what();
+      }
+    json["modules"].push_back(sizes_json(info));
+    json["modules"].back()["matrices"] = std::move(matrices_found);
+    json["modules"].back()["problem"] = info.problem.empty() ? Json() : Json(info.problem);
+    text += fmt::format("\nmodule \"{}\": ", printable(info.prefix));
+    text += info.problem.empty() ? sizes_text(info) + "\n" + matrices_shown
+                                 : fmt::format("cannot be read: {}\n", printable(info.problem));
+  }
+  arguments.json ? print_json(json) : print(text);
+  if (!any_readable)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", file, modules.front().problem));
+  return done;
+}
+
+}  // namespace
+
+Verb add_inspect(CLI::App& root) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* app =
+      root.add_subcommand("inspect", "Show a file's recurrent modules and where their non-zeros are");
+  add_model(*app, arguments->model);
+  add_json(*app, arguments->json);
+  teach(*app, R"(Lists every recurrent module of a checkpoint (or the one of a packed file): cell, layers,
+sizes and dtype, and for each matrix its shape [G*H, I] or [G*H, H], its density (stored
+non-zeros / entries) and a histogram of non-zeros a row. A module that cannot be read is
+listed with the reason. --cell and --dtype show the model as other verbs would read it.
+
+Examples:
+  sprnn inspect model.safetensors
+  sprnn inspect model.safetensors --prefix encoder.rnn. --json
+)");
+  return {app, [arguments] {
+            return is_packed(arguments->model.path) ? inspect_packed(*arguments)
+                                                    : inspect_checkpoint(*arguments);
+          }};
+}
+
+}  // namespace sprnn::cli

@@ -1,0 +1,137 @@
+#include "cli/load.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <string>
+
+namespace sprnn::cli {
+
+namespace {
+
+std::string list_modules(const std::vector<ModuleInfo>& modules) {
+  std::string list;
+  for (const ModuleInfo& module : modules) {
+    list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", module.prefix);
+    if (!module.problem.empty()) list += fmt::format(" (unreadable: {})", module.problem);
+  }
+  return list;
+}
+
+// What a checkpoint is planned for when nobody said: the interpreter walks a GPU's bytes.
+Device target_of(const EngineArguments& engine) {
+  if (engine.target) return find_target(*engine.target, engine.threads);
+  const char* forced = std::getenv("SPRNN_ENGINE");
+  const bool force = engine.engine == "auto" && forced != nullptr;
+  const std::string name = force ? forced : engine.engine;
+  return find_target(name == "interpreter" ? "h100" : "cpu", engine.threads);
+}
+
+// A file packed for a CPU runs on any.
+bool same_target(const Device& a, const Device& b) { return a.is_gpu() || b.is_gpu() ? a == b : true; }
+
+}  // namespace
+
+Device find_target(const std::string& name, int threads) {
+  try {
+    Device device = find_device(name);
+    auto* cpu = std::get_if<CpuDescription>(&device.description);
+    if (cpu != nullptr && threads > 0) cpu->threads = threads;
+    return device;
+  } catch (const Error& error) {  // which may not name the file
+    throw Error(error.code(), fmt::format("{}: {}", name, error.what()));
+  }
+}
+
+bool is_packed(const std::filesystem::path& path) {
+  std::error_code ignored;  // a path that cannot be looked at cannot be read either, and reading says why
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw Error(ErrorCode::io,
+                fmt::format("{} is a {}: expected a .safetensors or a .sprnn file", path.string(),
+                            std::filesystem::is_directory(status) ? "directory" : "pipe or a device"));
+  return is_packed_file(path);
+}
+
+std::string choose_module(const Checkpoint& checkpoint, const std::optional<std::string>& wanted,
+                          const std::filesystem::path& path) {
+  const std::vector<ModuleInfo> modules = find_modules(checkpoint);
+  if (modules.empty())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{}: no recurrent module: expected tensors named as PyTorch's, weight_ih_l0 and "
+                            "weight_hh_l0, under any prefix",
+                            path.string()));
+  std::vector<const ModuleInfo*> readable;
+  for (const ModuleInfo& module : modules) {
+    // The dot that separates the prefix from the parameter's name may be left out.
+    if (wanted && (module.prefix == *wanted || module.prefix == *wanted + ".")) return module.prefix;
+    if (module.problem.empty()) readable.push_back(&module);
+  }
+  if (wanted)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{}: no recurrent module has the prefix \"{}\": there are {}", path.string(),
+                            *wanted, list_modules(modules)));
+  if (readable.size() == 1) return readable.front()->prefix;
+  if (modules.size() == 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", path.string(), modules.front().problem));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("{}: {} recurrent modules: choose one with --prefix: {}", path.string(),
+                          modules.size(), list_modules(modules)));
+}
+
+Model read_module(const Checkpoint& checkpoint, const ReadOptions& options,
+                  const std::filesystem::path& path) {
+  try {
+    return read_model(checkpoint, options);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+std::shared_ptr<const Packed> load_packed_model(const ModelArguments& arguments) {
+  auto packed = std::make_shared<const Packed>(load_packed(arguments.path));
+  const Problem& problem = packed->plan.problem;
+  const Cell& cell = problem.directions.front().cell;
+  if (arguments.prefix)
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("--prefix {}: {} is a packed file, which holds one module: --prefix chooses among those "
+                    "of a checkpoint",
+                    *arguments.prefix, arguments.path.string()));
+  if (arguments.dtype && *arguments.dtype != problem.dtype)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--dtype {}: {} was packed as {}: pack the checkpoint again with --dtype {}",
+                            to_string(*arguments.dtype), arguments.path.string(), to_string(problem.dtype),
+                            to_string(*arguments.dtype)));
+  if (arguments.cell && *arguments.cell != cell)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--cell {}: {} was packed as {}: pack the checkpoint again with --cell {}",
+                            to_string(*arguments.cell), arguments.path.string(), to_string(cell),
+                            to_string(*arguments.cell)));
+  return packed;
+}
+
+Model load_model(const ModelArguments& arguments) {
+  if (is_packed(arguments.path)) return unpack(*load_packed_model(arguments));
+  const Checkpoint checkpoint = load_checkpoint(arguments.path);
+  const std::string prefix = choose_module(checkpoint, arguments.prefix, arguments.path);
+  return read_module(checkpoint, {prefix, arguments.cell, arguments.dtype}, arguments.path);
+}
+
+std::shared_ptr<const Packed> load_for_engine(const ModelArguments& arguments, const EngineArguments& engine,
+                                              int batch) {
+  if (!is_packed(arguments.path)) return pack_for_engine(load_model(arguments), engine, batch);
+  auto packed = load_packed_model(arguments);
+  if (engine.target && !same_target(find_target(*engine.target, 0), packed->plan.device))
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("--target {}: {} was packed for {}: leave --target out, or pack it again for {}",
+                    *engine.target, arguments.path.string(), packed->plan.device.name, *engine.target));
+  return packed;
+}
+
+std::shared_ptr<const Packed> pack_for_engine(const Model& model, const EngineArguments& engine, int batch) {
+  return std::make_shared<const Packed>(pack(model, make_plan(describe(model, batch), target_of(engine))));
+}
+
+}  // namespace sprnn::cli

@@ -1,0 +1,91 @@
+#include "cli/output.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "sprnn/error.hpp"
+
+namespace sprnn::cli {
+
+void print(std::string_view text) {
+  errno = 0;
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0)
+    throw Error(ErrorCode::io, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+}
+
+void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+
+void print_error(std::string_view message) noexcept {
+  try {
+    const std::string line = fmt::format("sprnn: error: {}\n", printable(message));
+    std::fwrite(line.data(), 1, line.size(), stderr);
+  } catch (...) {  // no memory even for the message
+    std::fputs("sprnn: error: out of memory\n", stderr);
+  }
+}
+
+std::string printable(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f)
+      result += fmt::format("\\x{:02x}", byte);
+    else
+      result += c;
+  }
+  return result;
+}
+
+std::string shape_text(std::span<const std::int64_t> shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  if (bytes < 10 * 1024) return fmt::format("{} B", bytes);
+  const double kibi = static_cast<double>(bytes) / 1024;
+  return kibi < 10 * 1024 ? fmt::format("{:.1f} KiB", kibi) : fmt::format("{:.1f} MiB", kibi / 1024);
+}
+
+Table::Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+
+void Table::add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+
+std::string Table::text() const {
+  std::vector<std::size_t> widths(rows_.front().size(), 0);
+  for (const auto& row : rows_)
+    for (std::size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  std::string result;
+  for (const auto& row : rows_) {
+    std::string line = fmt::format("{:<{}}", row[0], widths[0]);
+    for (std::size_t i = 1; i < widths.size(); ++i) line += fmt::format("  {:>{}}", row[i], widths[i]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    result += line + '\n';
+  }
+  return result;
+}
+
+void check_writable(const std::filesystem::path& path) {
+  std::error_code ignored;  // a path that cannot be looked at is reported by the checks below
+  if (path.empty()) throw Error(ErrorCode::io, "the name of an output file is empty");
+  if (std::filesystem::is_directory(path, ignored))
+    throw Error(ErrorCode::io, fmt::format("cannot write {}: it is a directory", path.string()));
+  const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : ".";
+  if (!std::filesystem::is_directory(parent, ignored))
+    throw Error(ErrorCode::io,
+                fmt::format("cannot write {}: there is no directory {}", path.string(), parent.string()));
+  if (std::filesystem::exists(path, ignored) && ::access(path.c_str(), W_OK) != 0)
+    throw Error(ErrorCode::io, fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
+  const bool needs_temporary =
+      !std::filesystem::exists(path, ignored) || std::filesystem::is_regular_file(path, ignored);
+  if (needs_temporary && ::access(parent.c_str(), W_OK | X_OK) != 0)
+    throw Error(ErrorCode::io, fmt::format("cannot write {}: directory {}: {}", path.string(),
+                                           parent.string(), std::strerror(errno)));
+}
+
+}  // namespace sprnn::cli

@@ -1,0 +1,114 @@
+"""verify, bench and sweep."""
+
+import unittest
+
+from files import Array, save_npy, save_safetensors
+from oracle import Model
+from support import CliTest
+
+
+class Verify(CliTest):
+    def test_every_engine_passes(self):
+        self.save_model(Model("lstm", 16, 48, layers=2, density=0.3))
+        for engine in ["cpu", "interpreter", "reference", "auto"]:
+            result = self.json("verify", "model.safetensors", "--batch", "2", "--steps", "20", "--engine", engine)
+            self.assertTrue(result["passed"], result)
+            self.assertLessEqual(result["rel_error"], result["bound"])
+            self.assertEqual((result["batch"], result["steps"], result["seed"]), (2, 20, 0))
+            if engine != "auto":
+                self.assertEqual(result["engine"], engine)
+
+    def test_dtypes_seed_and_text(self):
+        self.save_model(Model("gru", 16, 48, density=0.3))
+        for dtype in ["fp16", "bf16"]:
+            result = self.json("verify", "model.safetensors", "--steps", "20", "--seed", "7", "--dtype", dtype)
+            self.assertEqual((result["dtype"], result["seed"], result["passed"]), (dtype, 7, True))
+        text = self.succeed("verify", "model.safetensors", "--steps", "5").out
+        self.assertIn("passed", text)
+        self.assertIn("bound", text)
+
+    def test_packed_file(self):
+        self.save_model(Model("gru", 16, 48, density=0.3))
+        self.succeed("pack", "model.safetensors", "m.sprnn", "--target", "h100")
+        self.assertEqual(self.json("verify", "m.sprnn", "--steps", "5", "--engine", "interpreter")["engine"], "interpreter")
+        self.refuse("verify", "m.sprnn", "--steps", "5", "--engine", "cpu", says="cpu")
+        self.refuse("verify", "m.sprnn", "--isa", "scalar", "--engine", "interpreter", says="--isa")
+
+    def test_a_failed_check_is_status_1(self):
+        # A relu that grows without bound: float32 overflows where float64 does not, so no check can pass.
+        tensors = {"weight_ih_l0": Array((8, 8), [3e4 * (i % 9 == 0) for i in range(64)]),
+                   "weight_hh_l0": Array((8, 8), [3e4 * (i % 9 == 0) for i in range(64)])}
+        save_safetensors(self.path("m"), tensors)
+        result = self.json("verify", "m", "--cell", "relu", "--steps", "64", status=1)
+        self.assertFalse(result["passed"])
+        text = self.sprnn("verify", "m", "--cell", "relu", "--steps", "64")
+        self.assertEqual(text.status, 1, text)
+        self.assertIn("FAILED", text.out)
+
+
+class Bench(CliTest):
+    def check(self, result):
+        self.assertGreater(result["us_per_step"], 0)
+        self.assertLessEqual(result["us_per_step_min"], result["us_per_step"])
+        self.assertGreaterEqual(result["threads"], 1)
+        for key in ["isa", "dtype", "peers"]:
+            self.assertIn(key, result)
+        for peer in result["peers"]:
+            self.assertTrue(peer["name"])
+            self.assertTrue(peer.get("refused") or peer["us_per_step"] > 0, peer)
+
+    def test_random_layer(self):
+        result = self.json("bench", "--cell", "lstm", "--hidden", "32", "--density", "0.25", "--steps", "20", "--engine",
+                           "cpu", "--threads", "1")
+        self.check(result)
+        self.assertEqual((result["dtype"], result["threads"]), ("fp32", 1))
+        self.assertTrue(result["peers"])
+
+    def test_pattern_input_and_dtype(self):
+        result = self.json("bench", "--cell", "gru", "--hidden", "32", "--input", "16", "--density", "0.5",
+                           "--input-density", "0.25", "--pattern", "block:8x4", "--steps", "20", "--dtype", "bf16",
+                           "--no-peers", "--isa", "scalar")
+        self.check(result)
+        self.assertEqual((result["dtype"], result["isa"], result["peers"]), ("bf16", "scalar", []))
+
+    def test_model(self):
+        self.save_model(Model("gru", 16, 24, density=0.3))
+        self.succeed("pack", "model.safetensors", "m.sprnn", "--target", "cpu")
+        for file in ["model.safetensors", "m.sprnn"]:
+            self.check(self.json("bench", file, "--steps", "20", "--batch", "2", "--no-peers"))
+        self.assertIn("us", self.succeed("bench", "m.sprnn", "--steps", "20", "--no-peers").out)
+
+    def test_refusals(self):
+        self.refuse("bench", says=["MODEL", "--cell"])
+        self.refuse("bench", "--cell", "lstm", says="--hidden")
+        self.refuse("bench", "--cell", "lstm", "--hidden", "0", says="--hidden")
+        self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--density", "2", says="--density")
+        self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--prefix", "a.", says="--prefix")
+        self.refuse("bench", "m", "--hidden", "8", says="--hidden")
+        self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--engine", "cuda", status=3, says="CUDA")
+
+
+class Sweep(CliTest):
+    def test_table(self):
+        model = Model("gru", 12, 24)
+        self.save_model(model)
+        x = self.save_random("x.npy", (12, 2, 12))
+        result = self.json("sweep", "model.safetensors", "--input", "x.npy", "--densities", "1,0.25", "--engine", "cpu")
+        self.assertEqual([row["density"] for row in result["rows"]], [1, 0.25])
+        self.assertLess(result["rows"][0]["rel_error"], 1e-5)
+        self.assertGreater(result["rows"][1]["rel_error"], 1e-3)
+        text = self.succeed("sweep", "model.safetensors", "--steps", "12", "--densities", "1,0.5", "--keep-input").out
+        self.assertIn("50.0%", text)
+        self.assertEqual(self.listing(), ["model.safetensors", "x.npy"])
+        self.assertEqual(len(x.values), 12 * 2 * 12)
+
+    def test_refusals(self):
+        self.save_model(Model("gru", 12, 24))
+        self.save_random("x.npy", (12, 2, 11))
+        self.refuse("sweep", "model.safetensors", "--input", "x.npy", says=["[12, 2, 11]", "12"])
+        self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--batch", "2", says="--batch")
+        self.refuse("sweep", "model.safetensors", "--densities", "0.5,2", says="--densities")
+
+
+if __name__ == "__main__":
+    unittest.main()
