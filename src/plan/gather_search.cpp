@@ -22,6 +22,8 @@ constexpr int registers_an_entry = 2;
 // The input projection's tile: enough steps to fill a GEMM, few enough for any T.
 constexpr std::int64_t tile_bytes = std::int64_t{64} << 20;
 constexpr std::int64_t max_tile_steps = 512;
+// CSR must be clearly cheaper: where the results' traffic bounds both, dense is the simpler.
+constexpr double csr_gain = 0.9;
 
 constexpr int divide_up(std::int64_t a, std::int64_t b) { return static_cast<int>((a + b - 1) / b); }
 double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
@@ -110,8 +112,9 @@ const std::vector<std::int32_t>& Fitter::longest(bool projection, int ctas, int 
   return entry->second;
 }
 
-GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate) {
+GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate, int offset_unit) {
   GatherMatrix matrix;
+  matrix.offset_unit = offset_unit;
   matrix.units_a_cta =
       divide_up(projection ? problem_.projection_size : problem_.hidden_size, candidate.ctas);
   matrix.lanes_a_row = projection ? candidate.projection_lanes : candidate.lanes;
@@ -127,7 +130,8 @@ GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate) {
   return matrix;
 }
 
-// The widest load whose state 16-bit byte offsets reach; failing that, offsets that count words.
+// The widest load whose state 16-bit byte offsets reach; failing that, offsets that count words. Known before
+// any row is looked at.
 std::string Fitter::choose_word(const Candidate& candidate, GatherPlan& plan) const {
   const int element = static_cast<int>(size_of(problem_.dtype));
   const bool wide = wishes_.wide_loads.value_or(true);
@@ -135,23 +139,20 @@ std::string Fitter::choose_word(const Candidate& candidate, GatherPlan& plan) co
       wide ? std::min(16,
                       element * static_cast<int>(std::bit_ceil(static_cast<unsigned>(candidate.group_batch))))
            : element;
-  const int units = std::max(plan.w_hh.units_a_cta, plan.w_hr ? plan.w_hr->units_a_cta : 0);
+  const std::int64_t units =
+      divide_up(std::max(problem_.hidden_size, problem_.projection_size), candidate.ctas);
   const auto plane_bytes = [&](int word) {
-    return make_image(std::int64_t{candidate.ctas} * units, word, candidate.group_batch, problem_.dtype)
-        .plane_bytes;
+    return make_image(candidate.ctas * units, word, candidate.group_batch, problem_.dtype).plane_bytes;
   };
   plan.word_bytes = widest;
   while (plan.word_bytes > element && plane_bytes(plan.word_bytes) > offset_values) plan.word_bytes /= 2;
-  int unit = 1;
   if (plane_bytes(plan.word_bytes) > offset_values) {
-    plan.word_bytes = unit = widest;
-    if (plane_bytes(widest) > offset_values * unit) {
+    plan.word_bytes = plan.w_hh.offset_unit = widest;
+    if (plane_bytes(widest) > offset_values * widest) {
       return fmt::format("needs {} words of state, 16-bit offsets reach {}", plane_bytes(widest) / widest,
                          offset_values);
     }
   }
-  plan.w_hh.offset_unit = unit;
-  if (plan.w_hr) plan.w_hr->offset_unit = unit;
   return "";
 }
 
@@ -228,8 +229,9 @@ std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
   plan.passes = divide_up(problem_.batch, std::int64_t{candidate.groups} * candidate.group_batch);
   plan.ctas = candidate.ctas;
   plan.warps = candidate.warps;
-  plan.w_hh = matrix(false, candidate);
-  if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate);
+  if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
+  plan.w_hh = matrix(false, candidate, plan.w_hh.offset_unit);
+  if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate, plan.w_hh.offset_unit);
   // relu has no upper bound, but its sign bit is free; a projected h has neither.
   plan.exchange_word = problem_.projection_size > 0 ? ExchangeWord::tag : ExchangeWord::stamp;
   plan.poll_wait_cycles = wishes_.poll_wait_cycles.value_or(poll_wait(plan.groups * plan.ctas));
@@ -242,9 +244,8 @@ std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
   const auto input = [&](InputStorage storage) {
     return input_cost(storage, plan.tile_steps, problem_, direction_, gpu_);
   };
-  plan.w_ih = wishes_.w_ih.value_or(
-      input(InputStorage::csr) < input(InputStorage::dense) ? InputStorage::csr : InputStorage::dense);
-  if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
+  const bool sparse = input(InputStorage::csr) < csr_gain * input(InputStorage::dense);
+  plan.w_ih = wishes_.w_ih.value_or(sparse ? InputStorage::csr : InputStorage::dense);
   return place_slots(plan);
 }
 

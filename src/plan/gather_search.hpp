@@ -37,7 +37,7 @@ class Fitter {
 
  private:
   [[nodiscard]] const std::vector<std::int32_t>& longest(bool projection, int ctas, int units_a_cta);
-  [[nodiscard]] GatherMatrix matrix(bool projection, const Candidate& candidate);
+  [[nodiscard]] GatherMatrix matrix(bool projection, const Candidate& candidate, int offset_unit);
   [[nodiscard]] std::string choose_word(const Candidate& candidate, GatherPlan& plan) const;
   [[nodiscard]] std::string place_slots(GatherPlan& plan);
 

@@ -49,7 +49,8 @@ TEST(Device, UnknownNamesListTheKnown) {
 TEST(Device, BadJsonIsRefusedByField) {
   for (const char* name : {"h100", "cpu"}) {
     const nlohmann::json good = nlohmann::json::parse(to_json(find_device(name)));
-    for (const auto& [key, value] : good.items()) {
+    for (const auto& item : good.items()) {
+      const std::string key = item.key();
       const auto expect_refused = [&](const nlohmann::json& bad) {
         try {
           (void)device_from_json(bad.dump());
@@ -66,7 +67,7 @@ TEST(Device, BadJsonIsRefusedByField) {
       bad[key] = nlohmann::json::array();
       // nlohmann's own message about a type does not name the field of a string or a float.
       EXPECT_THROW((void)device_from_json(bad.dump()), Error) << key;
-      if (!value.is_number()) continue;
+      if (!item.value().is_number()) continue;
       bad[key] = -5;
       expect_refused(bad);
     }
