@@ -5,11 +5,25 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "base/quote.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn {
+
+// Throws nlohmann's exception, or Error(format) for a document that nests deeper than any of ours: dump() and
+// copies take a stack frame a level, so such a file would end the process.
+[[nodiscard]] inline nlohmann::json parse_json(std::string_view text) {
+  static constexpr int max_depth = 32;
+  return nlohmann::json::parse(text, [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    if (depth > max_depth) {
+      throw Error(ErrorCode::format, fmt::format("JSON nests deeper than {} levels", max_depth));
+    }
+    return true;
+  });
+}
 
 // The integer `value`; throws Error(format) naming it unless it is an integer that T holds.
 template <class T>
@@ -19,8 +33,8 @@ template <class T>
       std::in_range<T>(value.get<std::int64_t>())) {
     return value.get<T>();
   }
-  throw Error(ErrorCode::format,
-              fmt::format("{} is {}, expected an integer of {} bits", name, value.dump(), 8 * sizeof(T)));
+  throw Error(ErrorCode::format, fmt::format("{} is {}, expected an integer of {} bits", name,
+                                             quote(value.dump()), 8 * sizeof(T)));
 }
 
 // The integer at `key`; a missing key is nlohmann's exception, which names it.

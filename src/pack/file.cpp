@@ -96,8 +96,8 @@ class Reader {
     const auto* text = reinterpret_cast<const char*>(bytes_.data() + preamble_bytes);
     offset_ = preamble_bytes + static_cast<std::size_t>(length);
     try {
-      return json::parse(text, text + length);
-    } catch (const json::exception& e) {
+      return parse_json({text, static_cast<std::size_t>(length)});
+    } catch (const std::exception& e) {  // nlohmann's or ours
       fail(fmt::format("header: {}", e.what()));
     }
   }
@@ -127,12 +127,12 @@ class Reader {
   std::span<const std::byte> next(const std::string& section, std::uint64_t length) {
     const std::size_t begin = aligned(offset_);
     if (begin > bytes_.size() || length > bytes_.size() - begin) {
-      fail(fmt::format("section '{}' of {} bytes reaches past the end: the file is cut short", section,
+      fail(fmt::format("section {} of {} bytes reaches past the end: the file is cut short", quote(section),
                        length));
     }
     for (std::size_t i = offset_; i < begin; ++i) {
       if (bytes_[i] != std::byte{0})
-        fail(fmt::format("padding byte {} before section '{}' is not zero", i, section));
+        fail(fmt::format("padding byte {} before section {} is not zero", i, quote(section)));
     }
     offset_ = begin + static_cast<std::size_t>(length);
     return bytes_.subspan(begin, static_cast<std::size_t>(length));

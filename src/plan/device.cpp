@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-#include <sstream>
+#include <filesystem>
 
+#include "base/atomic_file.hpp"
 #include "base/json.hpp"
 #include "sprnn/error.hpp"
 
@@ -13,6 +13,8 @@ namespace sprnn {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::size_t max_description_bytes = 1 << 20;  // far more than any has
 
 // NVIDIA's data sheets and the CUDA C++ Programming Guide's table of compute capabilities. The default of
 // GpuDescription is an H100 SXM.
@@ -101,7 +103,7 @@ std::string to_json(const Device& device) {
 }
 
 Device device_from_json(std::string_view text) try {
-  const json in = json::parse(text);
+  const json in = parse_json(text);
   const Reader read{in};
   Device device;
   std::string kind;
@@ -125,20 +127,17 @@ Device find_device(std::string_view name_or_path) {
   if (name_or_path == "h200") return {"h200", h200()};
   if (name_or_path == "a100") return {"a100", a100()};
   if (name_or_path == "cpu" || name_or_path == "local") return this_cpu();
-  std::ifstream file{std::string(name_or_path)};
-  if (!file) {
+  const std::filesystem::path path(name_or_path);
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("device \"{}\": expected h100, h200, a100, cpu, local, or the path of a JSON file that "
                     "describes one (no such file)",
                     name_or_path));
   }
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || text.str().empty()) {
-    throw Error(ErrorCode::io, fmt::format("device description {}: cannot be read, or empty", name_or_path));
-  }
-  return device_from_json(text.str());
+  const std::vector<std::byte> text = read_file(path, max_description_bytes);
+  return device_from_json({reinterpret_cast<const char*>(text.data()), text.size()});
 }
 
 }  // namespace sprnn

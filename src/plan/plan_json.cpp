@@ -51,7 +51,7 @@ CellKind kind_from(const std::string& name) {
   for (const CellKind kind : {CellKind::rnn, CellKind::gru, CellKind::lstm}) {
     if (name == to_string(kind)) return kind;
   }
-  throw Error(ErrorCode::format, fmt::format("cell kind '{}': expected rnn, gru or lstm", name));
+  throw Error(ErrorCode::format, fmt::format("cell kind {}: expected rnn, gru or lstm", quote(name)));
 }
 
 Cell cell_from(const json& j) {
@@ -148,7 +148,7 @@ DirectionPlan direction_from(const json& j) {
   } else if (strategy == "gather") {
     gather::from_json(j.at("choice"), d.choice.emplace<GatherPlan>());
   } else {
-    throw Error(ErrorCode::format, fmt::format("strategy '{}': expected cpu or gather", strategy));
+    throw Error(ErrorCode::format, fmt::format("strategy {}: expected cpu or gather", quote(strategy)));
   }
   return d;
 }
@@ -202,7 +202,7 @@ std::string to_json(const Plan& plan) { return to_value(plan).dump(2); }
 
 Plan plan_from_json(std::string_view text) {
   try {
-    return plan_from_value(json::parse(text));
+    return plan_from_value(parse_json(text));
   } catch (const json::exception& e) {
     throw Error(ErrorCode::format, fmt::format("plan: {}", e.what()));
   }

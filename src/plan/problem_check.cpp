@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace sprnn {
 
 namespace {
@@ -59,6 +61,15 @@ class Checker {
     }
     if (kind != CellKind::gru && d.cell.reset_before_product) {
       fail(fmt::format("cell{}: reset_before_product is a gru's, this is a {}", suffix, to_string(kind)));
+    }
+    if (d.cell.clip && !(*d.cell.clip > 0.0F && std::isfinite(*d.cell.clip))) {
+      fail(fmt::format("cell{}: clip {}, expected a finite number above 0", suffix, *d.cell.clip));
+    }
+    for (const Activation& activation : d.cell.activations) {
+      if (!std::isfinite(activation.alpha) || !std::isfinite(activation.beta)) {
+        fail(fmt::format("cell{}: {} with alpha {} and beta {}, expected finite numbers", suffix,
+                         to_string(activation.kind), activation.alpha, activation.beta));
+      }
     }
   }
 

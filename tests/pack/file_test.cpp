@@ -253,5 +253,35 @@ TEST(File, AnUnwritablePathLeavesNothing) {
   EXPECT_TRUE(std::filesystem::is_empty(folder / ""));
 }
 
+// dump() and copies of such a document overflow the stack.
+TEST(HostileFile, DeepJsonIsRefused) {
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  for (const std::string& header :
+       {deep, R"({"plan":{"device":)" + deep + "}}",
+        R"({"plan":{"device":{"name":"cpu","kind":"cpu","threads":)" + deep + "}}}"}) {
+    Bytes bytes(24 + header.size());
+    const std::uint64_t length = header.size();
+    const Bytes begin = file_of(packed_lstm("cpu"));
+    std::memcpy(bytes.data(), begin.data(), 16);
+    std::memcpy(bytes.data() + 16, &length, 8);
+    std::memcpy(bytes.data() + 24, header.data(), header.size());
+    EXPECT_THAT(refusal(bytes), testing::HasSubstr("nests deeper"));
+  }
+}
+
+// A bound below zero makes std::clamp undefined.
+TEST(HostileFile, CellsOutOfRangeAreRefused) {
+  Parts parts(file_of(packed_lstm("cpu")));
+  json& cell = parts.header["plan"]["problem"]["directions"][0]["cell"];
+  const json good = cell;
+  for (const json& clip : {json(-1.0), json(0.0), json(1e300)}) {
+    cell["clip"] = clip;
+    EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("clip")) << clip;
+  }
+  cell = good;
+  cell["activations"][1]["alpha"] = 1e300;
+  EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("alpha"));
+}
+
 }  // namespace
 }  // namespace sprnn

@@ -43,6 +43,7 @@ TEST(Device, UnknownNamesListTheKnown) {
     }
   }
   EXPECT_THROW((void)find_device("/"), Error);
+  EXPECT_THROW((void)find_device("/dev/zero"), Error);  // which never ends
 }
 
 // Every field missing, of another type, and out of range.
