@@ -174,6 +174,7 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& directi
                           const Problem& problem) {
   const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
   const DirectionProblem& direction = problem_of(direction_plan, problem);
+  check(plan, problem, direction);  // it may come from a file
   const Layout layout = make_layout(plan, problem, direction);
   std::vector<Section> sections;
   for (const SectionSize& size : section_sizes(plan, problem, direction)) {

@@ -99,6 +99,7 @@ Packed pack(const Model& model, const Plan& plan) {
   sprnn::validate(model);
   const Problem given = describe(model, plan.problem.batch);
   check_same_shapes(plan.problem, given);
+  check(plan);
   Packed packed{plan, {}};
   packed.plan.problem = given;  // the counts of these weights
   std::size_t i = 0;

@@ -283,5 +283,26 @@ TEST(HostileFile, CellsOutOfRangeAreRefused) {
   EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("alpha"));
 }
 
+// A plan that was edited by hand is refused, not packed into something else.
+TEST(EditedPlan, IsRefusedByPack) {
+  test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 40};
+  const Model model = test::random_model(spec);
+  const auto refused = [&](const char* target, const auto& edit) {
+    json plan = json::parse(to_json(make_plan(describe(model, 1), find_device(target))));
+    edit(plan["directions"][0]["choice"]);
+    try {
+      (void)pack(model, plan_from_json(plan.dump()));
+      return false;
+    } catch (const Error& error) {
+      return error.code() == ErrorCode::format;
+    }
+  };
+  EXPECT_TRUE(refused("cpu", [](json& choice) { choice["w_hh"] = "none"; }));
+  EXPECT_TRUE(refused("cpu", [](json& choice) { choice["w_hr"] = "row"; }));
+  EXPECT_TRUE(refused("h100", [](json& choice) { choice["w_hh"]["units_a_cta"] = 1; }));
+  EXPECT_TRUE(refused("h100", [](json& choice) { choice["ctas"] = 2; }));
+  EXPECT_TRUE(refused("h100", [](json& choice) { choice["w_hh"]["passes"].clear(); }));
+}
+
 }  // namespace
 }  // namespace sprnn
