@@ -1,5 +1,6 @@
 // Threads: many sessions of one packed model at once, fork, sleep, and two sessions sharing the cores.
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 
 #include "cpu/support.hpp"
 #include "engines/cpu/team.hpp"
+#include "sprnn/error.hpp"
 
 namespace sprnn::test {
 namespace {
@@ -122,6 +124,44 @@ TEST(Threads, SessionsWorkAfterFork) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
   EXPECT_TRUE(run_engine(*session, model, in) == expected);
+}
+
+// A child of fork that cannot start its threads gets an error, and may try again.
+TEST(Threads, StartAfterForkMayFailAndBeRetried) {
+  if (thread_sanitizer) GTEST_SKIP() << "the thread sanitizer does not take threads that start after a fork";
+  const Model model = random_model(some_lstm());
+  const Inputs in = random_inputs(model, 10, 1, 4);
+  const auto packed = pack_as(model, 1, CpuLayout::tile);
+  SessionOptions options;
+  options.threads = 3;
+  const auto session = cpu_engine().session(packed, options);
+  const EngineOutput expected = run_engine(*session, model, in);
+  const auto child_result = [&] {
+    pthread_attr_t usual, huge;
+    pthread_getattr_default_np(&usual);
+    pthread_getattr_default_np(&huge);
+    pthread_attr_setstacksize(&huge, std::size_t{1} << 46);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      pthread_setattr_default_np(&huge);
+      try {
+        (void)run_engine(*session, model, in);
+        return 2;
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::out_of_memory) return 3;
+      }
+    }
+    pthread_setattr_default_np(&usual);
+    return run_engine(*session, model, in) == expected ? 0 : 4;
+  };
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(60);  // a child that hangs fails too
+    _exit(child_result());
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
 
 // More threads than cores: waiting threads must let the others go on. A spinning wait would need its

@@ -61,10 +61,14 @@ void Team::start() {
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (failure != 0) {
+    const std::size_t started = threads_.size();
     stop();
+    // In a forked child the team lives on: its next run() tries again.
+    threads_.clear();
+    generation_ = current_generation() - 1;
     throw Error(ErrorCode::out_of_memory,
-                fmt::format("cannot start thread {} of {} (error {}): ask for fewer threads",
-                            threads_.size() + 2, size_, failure));
+                fmt::format("cannot start thread {} of {} (error {}): ask for fewer threads", started + 2,
+                            size_, failure));
   }
 }
 
