@@ -110,14 +110,14 @@ int most_workers(const Packed& packed) {
       round_up(packed.plan.problem.hidden_size, cpu_group_rows) / cpu_group_rows, 1024));
 }
 
-int useful_workers(const Packed& packed, int available) {
+int useful_workers(const Packed& packed, int batch, int available) {
   constexpr double values_a_worker = 16384;
   double least = 0;
   for (const DirectionProblem& direction : packed.plan.problem.directions) {
     const double values = static_cast<double>(direction.w_hh.nonzeros()) +
                           0.3 * static_cast<double>(direction.w_ih.nonzeros()) +
                           32.0 * static_cast<double>(direction.w_hh.rows);
-    least = std::max(least, values * packed.plan.problem.batch);
+    least = std::max(least, values * batch);
   }
   return std::clamp(static_cast<int>(least / values_a_worker), 1, available);
 }

@@ -49,7 +49,7 @@ struct DirectionData {
 
 // How many workers are of use for these weights when the caller leaves it open: below a few microseconds
 // of work a step, the exchange costs more than another worker saves.
-[[nodiscard]] int useful_workers(const Packed& packed, int available);
+[[nodiscard]] int useful_workers(const Packed& packed, int batch, int available);
 // The most workers that can own anything.
 [[nodiscard]] int most_workers(const Packed& packed);
 

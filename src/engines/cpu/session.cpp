@@ -10,16 +10,22 @@ namespace {
 
 // A pass over the weights of the input projection serves this many samples, or one timestep.
 constexpr std::int64_t projection_samples = 32;
-// Timesteps of an intermediate layer's output that are held at a time: many enough that starting the
-// team (a few microseconds) is little beside them.
+// An intermediate layer's output is held for this many timesteps at a time, so that starting the team (a few
+// microseconds) is little beside them; for fewer of a large batch, whose steps are long and whose outputs
+// are large (128 steps of 4096 sequences of 1024 units are 2 GiB).
 constexpr std::int64_t layer_steps = 128;
+constexpr std::int64_t layer_samples = 4096;
 
 std::int64_t steps_of(int batch) { return std::max<std::int64_t>(projection_samples / batch, 1); }
+
+std::int64_t layer_steps_of(int batch) {
+  return std::clamp<std::int64_t>(layer_samples / batch, 1, layer_steps);
+}
 
 int workers_of(const Packed& packed, const SessionOptions& options) {
   const int most = most_workers(packed);
   if (options.threads > 0) return std::min(options.threads, most);
-  return useful_workers(packed, std::min(this_cpu().cpu().threads, most));
+  return useful_workers(packed, options.batch, std::min(this_cpu().cpu().threads, most));
 }
 
 }  // namespace
@@ -29,7 +35,7 @@ Exchange::Exchange(std::int64_t samples, std::int64_t values)
 
 CpuSession::CpuSession(std::shared_ptr<const Packed> packed, const SessionOptions& options,
                        const Kernels& kernels)
-    : LayeredSession(std::move(packed), options.batch, layer_steps),
+    : LayeredSession(std::move(packed), options.batch, layer_steps_of(options.batch)),
       kernels_(kernels),
       tile_steps_(steps_of(options.batch)),
       team_(workers_of(*packed_, options)) {

@@ -54,6 +54,9 @@ class InterpreterEngine final : public Engine {
   [[nodiscard]] std::unique_ptr<Session> session(std::shared_ptr<const Packed> packed,
                                                  const SessionOptions& options) const override {
     check_options(options);
+    if (packed == nullptr) {
+      throw Error(ErrorCode::invalid_argument, "session: null, expected a packed model");
+    }
     const std::string reason = refusal(packed->plan);
     if (!reason.empty()) throw Error(ErrorCode::unsupported, "engine interpreter: " + reason);
     return std::make_unique<InterpreterSession>(std::move(packed), options.batch);
