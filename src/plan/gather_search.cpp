@@ -232,8 +232,10 @@ std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
   if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
   plan.w_hh = matrix(false, candidate, plan.w_hh.offset_unit);
   if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate, plan.w_hh.offset_unit);
-  // relu has no upper bound, but its sign bit is free; a projected h has neither.
-  plan.exchange_word = problem_.projection_size > 0 ? ExchangeWord::tag : ExchangeWord::stamp;
+  // A bounded h leaves its top exponent bit free, relu its sign bit; a projected h and some variants neither.
+  const bool free_bit =
+      problem_.projection_size == 0 && (direction_.cell.is_bounded() || direction_.cell == relu_cell());
+  plan.exchange_word = free_bit ? ExchangeWord::stamp : ExchangeWord::tag;
   plan.poll_wait_cycles = wishes_.poll_wait_cycles.value_or(poll_wait(plan.groups * plan.ctas));
   plan.stamps = wishes_.stamps.value_or(true);
   plan.bank_order = wishes_.bank_order.value_or(true);

@@ -163,6 +163,16 @@ TEST(GatherPlan, ProjectionHasTwoExchangesAndATag) {
   EXPECT_GT(part(plan, "projection product"), 0.0);
 }
 
+TEST(GatherPlan, AStampNeedsABitThatHLeavesFree) {
+  for (const Cell& cell : standard_cells()) {
+    EXPECT_EQ(choice(plan_for(problem(cell, 64, 2, 0.2), "h100")).exchange_word, ExchangeWord::stamp)
+        << to_string(cell);
+  }
+  Cell leaky = relu_cell();
+  leaky.activations[0] = {ActivationKind::leaky_relu, 0.1F, 0.0F};
+  EXPECT_EQ(choice(plan_for(problem(leaky, 64, 2, 0.2), "h100")).exchange_word, ExchangeWord::tag);
+}
+
 TEST(GatherPlan, SparseInputsAreStoredSparse) {
   EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.002), "h100")).w_ih, InputStorage::csr);
   EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.9), "h100")).w_ih, InputStorage::dense);
