@@ -65,6 +65,26 @@ TEST(Team, WorkersMeetAndHandOverTheirFlags) {
   for (const int wrong : context.wrong) EXPECT_EQ(wrong, 0);
 }
 
+// Worker 1 is through with the whole job before worker 0 looks for its flag.
+TEST(Team, FlagsReachWorkersThatComeLate) {
+  cpu::Team team(2);
+  struct Context {
+    cpu::Team* team;
+    bool flag[2];
+  } context{&team, {}};
+  team.run(
+      [](void* c, int worker) noexcept {
+        Context& ctx = *static_cast<Context*>(c);
+        ctx.team->arrive(worker, worker == 1);
+        if (worker == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        ctx.flag[worker] = ctx.team->wait(worker);
+        ctx.team->arrive(worker, false);
+      },
+      &context);
+  EXPECT_TRUE(context.flag[0]);
+  EXPECT_TRUE(context.flag[1]);
+}
+
 TEST(Threads, OnePackedModelServesManySessionsAtOnce) {
   const Model model = random_model(some_lstm());
   const Inputs in = random_inputs(model, 30, 2, 4);

@@ -28,6 +28,8 @@ void pause() noexcept {
 #endif
 }
 
+constexpr int flag_bits = 3;  // of a stamp
+
 // About 1 us. Then the core is offered to others at every look: without that, sessions that share cores took
 // 4 to 15 times as long instead of 2 to 3 times. After `patience` the waiter sleeps; waking costs 5 to 50 us.
 constexpr int pauses = 20;
@@ -111,18 +113,18 @@ void Team::arrive(int worker, bool flag) noexcept {
   Line& line = lines_[worker];
   const std::uint32_t before = line.stamp.load(std::memory_order_relaxed);
   ++line.arrivals;
-  publish(line.stamp, line.arrivals << 2 | (before & 1U) << 1 | (flag ? 1U : 0U));
+  publish(line.stamp, line.arrivals << flag_bits | (before & 3U) << 1 | (flag ? 1U : 0U));
 }
 
 bool Team::wait(int worker) noexcept {
-  const std::uint32_t mine = lines_[worker].arrivals << 2;
+  const std::uint32_t mine = lines_[worker].arrivals << flag_bits;
   bool flag = false;
   for (int other = 0; other < size_; ++other) {
     const std::uint32_t stamp = await(lines_[other].stamp, [mine](std::uint32_t value) {
-      return static_cast<std::int32_t>((value & ~3U) - mine) >= 0;
+      return static_cast<std::int32_t>(value - mine) >= 0;
     });
-    const bool ahead = (stamp & ~3U) != mine;
-    flag = flag || (stamp >> (ahead ? 1 : 0) & 1U) != 0;
+    const std::uint32_t ahead = (stamp - mine) >> flag_bits;
+    flag = flag || (stamp >> ahead & 1U) != 0;
   }
   return flag;
 }

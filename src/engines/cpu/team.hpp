@@ -36,8 +36,9 @@ class Team {
 
  private:
   struct alignas(64) Line {
-    // Bits 2 and up: how often the worker arrived; bit 0: its flag, bit 1: its flag of the time before
-    // (a worker may be one ahead of who reads its stamp, but not two).
+    // Bits 3 and up: how often the worker arrived; bit k, k < 3: its flag of k arrivals ago. A worker may be
+    // two ahead of who reads its stamp: by its last arrive() of a job, which no wait() follows, and by the
+    // one that ends the job.
     std::atomic<std::uint32_t> stamp{0};
     std::uint32_t arrivals = 0;  // the owner's copy
   };
