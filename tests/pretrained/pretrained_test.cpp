@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,10 @@ namespace {
 struct Layer {
   std::string file;
   std::string prefix;
+
+  friend std::ostream& operator<<(std::ostream& out, const Layer& layer) {
+    return out << layer.file << ' ' << layer.prefix;
+  }
 };
 
 std::vector<Layer> layers() {
