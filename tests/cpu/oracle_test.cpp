@@ -196,6 +196,26 @@ TEST(Oracle, NonFiniteInputPropagatesAlongNonzeros) {
   }
 }
 
+// r is 0 exactly where its argument is -inf, and 0 x inf is NaN.
+TEST(Oracle, ShutGatesDoNotLetInfinitiesThrough) {
+  ModelSpec spec;
+  spec.cell = gru_cell();
+  spec.hidden = 1;
+  Model model = random_model(spec);
+  model.layers[0].directions[0].w_hh.values = {-1.0F, 1.0F, 1.0F};
+  Inputs in = random_inputs(model, 1, 1, 5);
+  in.h0[0] = std::numeric_limits<float>::infinity();
+  ASSERT_TRUE(std::isnan(run_reference(model, in).y[0]));
+  for (const std::string& isa : cpu_isas()) {
+    const auto packed = pack_as(model, 1, CpuLayout::row);
+    const auto session = cpu_engine().session(packed, {1, 1, isa});
+    session->set_state(in.h0, in.c0);
+    float y = 0.0F;
+    session->run({1, in.x.data(), &y});
+    EXPECT_TRUE(std::isnan(y)) << isa << ": " << y;
+  }
+}
+
 // A NaN anywhere in the batch sends everything through the strict path: the other entries keep their bits.
 TEST(Oracle, StrictPathGivesTheSameBits) {
   ModelSpec spec;

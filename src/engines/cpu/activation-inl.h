@@ -12,14 +12,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace sprnn::cpu::HWY_NAMESPACE {
 
-// e^x = scale (1 + fraction), |fraction| < 0.42, for |x| <= 88.
+// e^x = 2^shift scale (1 + fraction), |fraction| < 0.42, while scale is in [2^-126, 2^127].
 template <int P>
 struct Exponential {
   Vec<P> scale, fraction;
 };
 
 template <int P>
-HWY_INLINE Exponential<P> exponential(Vec<P> x) {
+HWY_INLINE Exponential<P> exponential(Vec<P> x, float shift = 0.0F) {
   const Vec<P> n = nearest(x * broadcast<P>(1.44269504F));
   // ln 2 in two parts, the first with few enough bits that n times it is exact (Cody and Waite).
   const Vec<P> high = fma(n, broadcast<P>(-0.693359375F), x);
@@ -31,14 +31,16 @@ HWY_INLINE Exponential<P> exponential(Vec<P> x) {
   q = fma(q, r, broadcast<P>(4.1665795894e-2F));
   q = fma(q, r, broadcast<P>(1.6666665459e-1F));
   q = fma(q, r, broadcast<P>(5.0000001201e-1F));
-  return {power_of_two(n), fma(q, r * r, r)};
+  return {power_of_two(n - broadcast<P>(shift)), fma(q, r * r, r)};
 }
 
 template <int P>
 HWY_INLINE Vec<P> logistic(Vec<P> x) {
-  const Exponential<P> e = exponential(clamp(broadcast<P>(0.0F) - x, -87.0F, 88.0F));
+  // Half of e^-x, so that e^89 overflows and -inf gives 0: a gru multiplies that by what may be infinite.
+  const Exponential<P> e = exponential(clamp(broadcast<P>(0.0F) - x, -86.0F, 89.0F), 1.0F);
+  const Vec<P> half = fma(e.scale, e.fraction, e.scale);
   const Vec<P> one = broadcast<P>(1.0F);
-  return one / (one + fma(e.scale, e.fraction, e.scale));
+  return one / (one + (half + half));
 }
 
 // (e^2x - 1) / (e^2x + 1), with e^2x - 1 computed without cancellation near 0.
