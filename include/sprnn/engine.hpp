@@ -14,7 +14,8 @@ namespace sprnn {
 
 struct SessionOptions {
   int batch = 1;      // sequences side by side, 1 to 4096
-  int threads = 0;    // cpu and interpreter: 0 takes as many as affinity and the cgroup quota allow
+  int threads = 0;    // the interpreter has one; 0: cpu: as many as are of use, affinity and the cgroup quota
+                      // allow; reference: as many as the machine has
   std::string isa{};  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
 };
 
@@ -29,8 +30,9 @@ struct Sequence {
   bool batch_first = false;
 };
 
-// Not safe for concurrent calls; different sessions are independent. `run` allocates nothing, except
-// that a model with a reverse direction grows its workspace to the longest sequence seen.
+// Not safe for concurrent calls; different sessions are independent. `run` of any engine but the
+// reference allocates nothing, except that a model with a reverse direction grows its workspace to the
+// longest sequence seen.
 class Session {
  public:
   virtual ~Session() = default;
