@@ -20,8 +20,8 @@ show $sprnn inspect $g2p
 say "2. Its encoder reads 277 real letters, with ever fewer of its weights:"
 show $sprnn sweep $g2p --prefix encoder. --input $letters
 
-say "3. The LSTM cell of 128 in Silero VAD, which detects speech, on random input and in blocks of 16 rows:"
-show $sprnn sweep $vad --pattern block:16x1
+say "3. The LSTM cell of 128 in Silero VAD, which detects speech, on random input:"
+show $sprnn sweep $vad
 
 cat <<TEXT
 
