@@ -117,6 +117,7 @@ def main():
     slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(r\)|\(tm\)", "", about["processor"].lower())).strip("-")
     output = arguments.output or here / "results" / f"{about['date']}-{slug}"
     json_path = output.with_name(output.name + ".json")
+    output.parent.mkdir(parents=True, exist_ok=True)
     results = {}
     if json_path.exists():
         results = {case["options"]: case["result"] for case in json.loads(json_path.read_text())["cases"]}
