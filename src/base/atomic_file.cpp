@@ -67,6 +67,16 @@ bool is_descriptor_path(const fs::path& path) {
          text.starts_with("/proc/");
 }
 
+// Where a chain of symbolic links ends, whether or not there is a file.
+fs::path follow_links(fs::path path, std::error_code& error) {
+  constexpr int most_links = 40;  // as Linux itself
+  for (int i = 0; i < most_links && fs::is_symlink(fs::symlink_status(path, error)); ++i) {
+    path = path.parent_path() / fs::read_symlink(path, error);
+    if (error) return path;
+  }
+  return fs::absolute(path, error);
+}
+
 std::string random_name() {
   std::random_device device;
   return fmt::format(".sprnn-{:08x}{:08x}.tmp", device(), device());
@@ -127,7 +137,7 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
     if (fd_ < 0) fail("open for writing");
     return;
   }
-  target_ = fs::exists(status) ? fs::canonical(path, error) : fs::absolute(path, error);
+  target_ = fs::exists(status) ? fs::canonical(path, error) : follow_links(path, error);
   if (error) {
     errno = error.value();
     fail("write");

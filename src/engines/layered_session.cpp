@@ -234,9 +234,15 @@ void LayeredSession::set_weights(std::shared_ptr<const Packed> packed) {
         "set_weights: the model was packed under another plan; pack it with the plan of this session's "
         "model");
   }
-  packed_ = std::move(packed);
-  problem_ = packed_->plan.problem;
-  weights_changed();
+  Problem problem = packed->plan.problem;
+  std::swap(packed_, packed);
+  try {
+    weights_changed();
+  } catch (...) {
+    std::swap(packed_, packed);
+    throw;
+  }
+  problem_ = std::move(problem);
 }
 
 }  // namespace sprnn

@@ -46,7 +46,7 @@ class LayeredSession : public Session {
   LayeredSession(std::shared_ptr<const Packed> packed, int batch, std::int64_t tile_steps);
 
   virtual void run_direction(std::size_t direction, const DirectionRun& run) = 0;
-  // Called by set_weights after packed_ has changed.
+  // Called by set_weights after packed_ has changed; if it throws, the session must be as before.
   virtual void weights_changed() {}
 
   std::shared_ptr<const Packed> packed_;

@@ -179,6 +179,24 @@ Plan plan_from_value(const json& j) {
   }
 }
 
+namespace {
+
+// All CTAs wait for each other, so each must have an SM of its own.
+void check_fits(const std::string& name, const GatherPlan& plan, const GpuDescription& gpu) {
+  const std::int64_t ctas = std::int64_t{plan.groups} * plan.ctas;
+  if (ctas > gpu.sm_count) {
+    throw Error(ErrorCode::format,
+                fmt::format("{}: {} CTAs are planned, the device has {} SMs", name, ctas, gpu.sm_count));
+  }
+  if (plan.shared.total() > gpu.shared_bytes_per_block) {
+    throw Error(ErrorCode::format,
+                fmt::format("{}: {} bytes of shared memory a CTA are planned, the device has {}", name,
+                            plan.shared.total(), gpu.shared_bytes_per_block));
+  }
+}
+
+}  // namespace
+
 void check(const Plan& plan) {
   const auto fail = [](const std::string& message) { throw Error(ErrorCode::format, message); };
   if (plan.directions.size() != plan.problem.directions.size()) {
@@ -194,6 +212,9 @@ void check(const Plan& plan) {
     }
     if (std::holds_alternative<GatherPlan>(d.choice) != plan.device.is_gpu()) {
       fail(fmt::format("direction {}: its strategy does not run on device '{}'", i, plan.device.name));
+    }
+    if (const auto* gather = std::get_if<GatherPlan>(&d.choice)) {
+      check_fits(fmt::format("direction {}", i), *gather, plan.device.gpu());
     }
   }
 }

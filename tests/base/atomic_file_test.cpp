@@ -138,6 +138,17 @@ TEST(AtomicFile, WritesBehindASymbolicLink) {
   EXPECT_EQ(text_of(folder.path() / "real" / "file"), "new");
 }
 
+TEST(AtomicFile, MakesTheFileThatALinkPromises) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "real");
+  std::filesystem::create_symlink("real/file", folder / "inner");
+  std::filesystem::create_symlink("inner", folder / "outer");
+  write_text(folder / "outer", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "outer"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "inner"));
+  EXPECT_EQ(text_of(folder.path() / "real" / "file"), "new");
+}
+
 TEST(AtomicFile, TakesTheLongestName) {
   const TemporaryFolder folder;
   const std::string name(255, 'n');

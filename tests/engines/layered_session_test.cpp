@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <new>
+
 #include "sprnn/error.hpp"
 #include "support/random_model.hpp"
 #include "verify/naive.hpp"
@@ -28,8 +30,13 @@ class NaiveSession : public LayeredSession {
 
   [[nodiscard]] std::string_view engine() const noexcept override { return "naive"; }
   [[nodiscard]] std::int64_t longest_run() const { return longest_run_; }
+  [[nodiscard]] const Packed* packed() const { return packed_.get(); }
+  bool refuse_weights = false;
 
  private:
+  void weights_changed() override {
+    if (refuse_weights) throw std::bad_alloc();
+  }
   void run_direction(std::size_t direction, const DirectionRun& run) override {
     longest_run_ = std::max(longest_run_, run.steps);
     const auto per_layer = static_cast<std::size_t>(model_.num_directions());
@@ -207,6 +214,15 @@ TEST(LayeredSession, WeightsAreReplacedOnlyUnderTheSamePlan) {
   NaiveSession session(model, 1);
   EXPECT_NO_THROW(session.set_weights(without_sections(test::random_model({.cell = gru_cell(), .seed = 2}))));
   EXPECT_THROW(session.set_weights(without_sections(other_size)), Error);
+}
+
+TEST(LayeredSession, WeightsThatCannotBeTakenLeaveTheOldOnes) {
+  const Model model = test::random_model({.cell = gru_cell(), .seed = 1});
+  NaiveSession session(model, 1);
+  const Packed* before = session.packed();
+  session.refuse_weights = true;
+  EXPECT_THROW(session.set_weights(without_sections(model)), std::bad_alloc);
+  EXPECT_EQ(session.packed(), before);
 }
 
 }  // namespace

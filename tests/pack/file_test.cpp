@@ -178,7 +178,7 @@ TEST_P(File, HeadersThatLieAreRefused) {
   const Bytes good = file_of(packed_lstm(GetParam()));
   const Parts parts(good);
   ASSERT_EQ(refusal(parts.whole()), "");
-  const std::vector<std::pair<std::string, json>> lies = {
+  std::vector<std::pair<std::string, json>> lies = {
       {"/plan/problem/hidden_size", 36},
       {"/plan/problem/hidden_size", -35},
       {"/plan/problem/hidden_size", 1e300},
@@ -211,6 +211,10 @@ TEST_P(File, HeadersThatLieAreRefused) {
       {"/sections/0/0/bytes", std::uint64_t{1} << 62},
       {"/sections/0/0/bytes", -1},
   };
+  if (GetParam() == std::string("h100")) {
+    lies.emplace_back("/plan/device/sm_count", 1);
+    lies.emplace_back("/plan/device/shared_bytes_per_block", 100);
+  }
   for (const auto& [where, what] : lies) {
     Parts lying = parts;
     lying.header.at(json::json_pointer(where)) = what;

@@ -60,10 +60,11 @@ CpuSession::CpuSession(std::shared_ptr<const Packed> packed, const SessionOption
 }
 
 void CpuSession::weights_changed() {
-  directions_.clear();
+  std::vector<DirectionData> directions;
   for (std::size_t d = 0; d < packed_->directions.size(); ++d) {
-    directions_.emplace_back(*packed_, d, team_.size());
+    directions.emplace_back(*packed_, d, team_.size());
   }
+  directions_ = std::move(directions);
 }
 
 void CpuSession::run_direction(std::size_t direction, const DirectionRun& run) {

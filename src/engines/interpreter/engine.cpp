@@ -22,10 +22,11 @@ class InterpreterSession final : public LayeredSession {
 
  private:
   void weights_changed() override {
-    runners_.clear();
+    std::vector<interpreter::DirectionRunner> runners;
     for (std::size_t i = 0; i < packed_->directions.size(); ++i) {
-      runners_.emplace_back(packed_->directions[i], packed_->plan.directions[i], packed_->plan.problem);
+      runners.emplace_back(packed_->directions[i], packed_->plan.directions[i], packed_->plan.problem);
     }
+    runners_ = std::move(runners);
   }
   void run_direction(std::size_t direction, const DirectionRun& run) override {
     runners_[direction].run(run, batch());
