@@ -21,15 +21,22 @@ command -v debootstrap >/dev/null || { echo "prove: apt-get install debootstrap 
 if [ -z "${PROVE_ROOT:-}" ]; then
   PROVE_ROOT=$(mktemp -d "${TMPDIR:-/var/tmp}/fresh-debian.XXXXXX")
   export PROVE_ROOT
-  trap 'rm -rf --one-file-system "$PROVE_ROOT"' EXIT
+  child=
+  # The namespace dies with the unshare that made it.
+  trap '[ -z "$child" ] || { kill -KILL $child; wait $child; } 2>/dev/null || true; rm -rf --one-file-system "$PROVE_ROOT"' EXIT
   trap 'exit 130' INT TERM HUP
   flag=()
   [ "$user" = root ] || flag=(--as-user)
   unshare --mount --propagation private --pid --fork --kill-child "$0" "${flag[@]}" "${targets[@]}" &
-  wait $! && exit 0 || exit $?
+  child=$!
+  status=0
+  wait $child || status=$?
+  child=
+  exit $status
 fi
-root=$PROVE_ROOT
-chmod 755 "$root"
+root=$PROVE_ROOT/root
+mkdir "$root"
+chmod 755 "$PROVE_ROOT" "$root"
 home=/root
 [ $user = root ] || home=/home/$user
 
@@ -39,9 +46,8 @@ sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT
 mirror=$(awk '$3 == "bookworm" { print $2; exit }' <<<"$sources")
 
 echo "prove: debootstrap of Debian 12"
-debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
-  { tail -n 20 "$root.log" >&2; rm -f "$root.log"; exit 1; }
-rm -f "$root.log"
+debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$PROVE_ROOT/log" 2>&1 ||
+  { tail -n 20 "$PROVE_ROOT/log" >&2; exit 1; }
 [ -z "$sources" ] || echo "$sources" >"$root/etc/apt/sources.list"
 apt-config dump | { grep -E '^Acquire::(http|https|ftp)::' || true; } >"$root/etc/apt/apt.conf.d/99host"
 for file in /etc/resolv.conf /etc/hosts /etc/pip.conf "$HOME/.config/pip/pip.conf"; do
