@@ -1,0 +1,233 @@
+#include "session.hpp"
+
+#include <fmt/format.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "bindings.hpp"
+#include "errors.hpp"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+
+namespace sprnn::python {
+
+// Two calls at once, from two threads, are an error.
+class PythonSession::Use {
+ public:
+  explicit Use(std::atomic<bool>& busy) : busy_(busy) {
+    if (busy_.exchange(true)) {
+      throw BusyError(
+          "this session is in use by another thread: a session serves one thread at a time; make one for "
+          "each "
+          "thread (they can share the packed model)");
+    }
+  }
+  ~Use() { busy_ = false; }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  std::atomic<bool>& busy_;
+};
+
+PythonSession::PythonSession(const PackedModel& model, const std::string& engine, int batch, int threads,
+                             const std::string& isa)
+    : packed_(model.packed) {
+  SessionOptions options;
+  options.batch = batch;
+  options.threads = threads;
+  options.isa = isa;
+  session_ = find_engine(engine, plan()).session(packed_, options);
+  const Problem& problem = plan().problem;
+  const std::int64_t directions = problem.directions.size() > 1 && problem.directions[1].layer == 0 ? 2 : 1;
+  input_size_ = problem.input_size;
+  state_size_ = problem.projection_size > 0 ? problem.projection_size : problem.hidden_size;
+  output_size_ = directions * state_size_;
+  streamable_ = std::none_of(problem.directions.begin(), problem.directions.end(),
+                             [](const DirectionProblem& direction) { return direction.reverse; });
+}
+
+// ---- Running
+
+nb::object PythonSession::call(nb::handle x, nb::handle lengths, bool batch_first, nb::handle out) {
+  const Use use(busy_);
+  const FloatInput input(x, "x");
+  const Array& array = input.array();
+  const std::int64_t batch = session_->batch();
+  const bool single = array.ndim() == 2 && batch == 1;
+  const std::size_t time_axis = batch_first && !single ? 1 : 0;
+  const auto extent = [&](std::size_t axis) { return static_cast<std::int64_t>(array.shape(axis)); };
+  if (!(single || (array.ndim() == 3 && extent(1 - time_axis) == batch)) ||
+      extent(array.ndim() - 1) != input_size_) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("x has shape {}: expected [{}, {}] ({}, input size){}", to_text(shape_of(array)),
+                            batch_first ? fmt::format("{}, T", batch) : fmt::format("T, {}", batch),
+                            input_size_, batch_first ? "batch, timesteps" : "timesteps, batch",
+                            batch == 1 ? fmt::format(" or [T, {}]", input_size_) : ""));
+  }
+  Sequence sequence;
+  sequence.steps = extent(time_axis);
+  sequence.x = input.data();
+  sequence.batch_first = batch_first && !single;
+
+  std::vector<std::int64_t> all_lengths;
+  if (!lengths.is_none()) {
+    all_lengths = read_integers(lengths, "lengths");
+    if (std::ssize(all_lengths) != batch) {
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("lengths has {} values: expected {}, one a sequence", all_lengths.size(), batch));
+    }
+    sequence.lengths = all_lengths.data();
+  }
+
+  Shape shape = shape_of(array);
+  shape.back() = output_size_;
+  nb::object y = nb::borrow(out);
+  if (out.is_none()) {
+    NewArray made = new_array(shape);
+    y = std::move(made.object);
+    sequence.y = made.data;
+  } else {
+    sequence.y = writable_floats(out, "out", shape);
+    const float* const y_end = sequence.y + sequence.steps * batch * output_size_;
+    if (sequence.x < y_end && sequence.y < sequence.x + input.size())
+      throw Error(ErrorCode::invalid_argument, "out overlaps x: expected memory of its own");
+  }
+  run(sequence);
+  return y;
+}
+
+void PythonSession::run_pointers(std::int64_t steps, std::uintptr_t x, std::uintptr_t y,
+                                 std::uintptr_t lengths, bool batch_first) {
+  const Use use(busy_);
+  Sequence sequence;
+  sequence.steps = steps;
+  sequence.x = reinterpret_cast<const float*>(x);
+  sequence.y = reinterpret_cast<float*>(y);
+  sequence.lengths = reinterpret_cast<const std::int64_t*>(lengths);
+  sequence.batch_first = batch_first;
+  run(sequence);
+}
+
+// Without the interpreter's lock. A long sequence runs in parts, between which a Ctrl-C is heard; parts give
+// the same bits as the whole.
+void PythonSession::run(const Sequence& sequence) {
+  const bool in_parts =
+      streamable_ && sequence.lengths == nullptr && (!sequence.batch_first || session_->batch() == 1);
+  constexpr std::chrono::milliseconds patience{100};
+  Sequence part = sequence;
+  std::int64_t most = 256;  // timesteps a part
+  for (std::int64_t done = 0;;) {
+    part.steps = in_parts ? std::min(most, sequence.steps - done) : sequence.steps;
+    part.x = sequence.x + done * session_->batch() * input_size_;
+    part.y = sequence.y + done * session_->batch() * output_size_;
+    const auto begin = std::chrono::steady_clock::now();
+    {
+      const nb::gil_scoped_release released;
+      session_->run(part);
+    }
+    done += part.steps;
+    if (done >= sequence.steps) return;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    if (std::chrono::steady_clock::now() - begin < patience / 2) most *= 2;
+  }
+}
+
+// ---- State
+
+bool PythonSession::is_lstm() const { return plan().problem.directions.front().cell.kind == CellKind::lstm; }
+
+Shape PythonSession::state_shape(std::optional<int> entry, bool cell) const {
+  const std::int64_t width = cell ? plan().problem.hidden_size : state_size_;
+  const std::int64_t directions = std::ssize(plan().problem.directions);
+  return entry ? Shape{directions, width} : Shape{directions, session_->batch(), width};
+}
+
+nb::object PythonSession::get_state(std::optional<int> entry) {
+  const Use use(busy_);
+  const auto floats = [](const Shape& shape, float* data) {
+    std::size_t size = 1;
+    for (const std::int64_t extent : shape) size *= static_cast<std::size_t>(extent);
+    return std::span<float>(data, size);
+  };
+  const Shape h_shape = state_shape(entry, false), c_shape = state_shape(entry, true);
+  const NewArray h = new_array(h_shape);
+  NewArray c{nb::none(), nullptr};
+  if (is_lstm()) c = new_array(c_shape);
+  const std::span<float> h_span = floats(h_shape, h.data);
+  const std::span<float> c_span = is_lstm() ? floats(c_shape, c.data) : std::span<float>();
+  if (entry) {
+    session_->get_state(*entry, h_span, c_span);
+  } else {
+    session_->get_state(h_span, c_span);
+  }
+  return is_lstm() ? nb::object(nb::make_tuple(h.object, c.object)) : h.object;
+}
+
+void PythonSession::set_state(nb::handle state, std::optional<int> entry) {
+  const Use use(busy_);
+  const auto read = [&](nb::handle object, const char* name, bool cell) {
+    FloatInput input(object, name);
+    const Shape found = shape_of(input.array()), expected = state_shape(entry, cell);
+    if (found != expected) {
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("{} has shape {}: expected {} (layers x directions, {}{})", name, to_text(found),
+                      to_text(expected), entry ? "" : "batch, ", cell ? "hidden size" : "width of h"));
+    }
+    return input;
+  };
+  const auto span = [](const FloatInput& input) {
+    return std::span<const float>(input.data(), input.size());
+  };
+  if (!is_lstm()) {
+    if (nb::isinstance<nb::tuple>(state))
+      throw ArgumentTypeError("state is a tuple: expected the array h, since only an lstm has a c");
+    const FloatInput h = read(state, "state", false);
+    entry ? session_->set_state(*entry, span(h), {}) : session_->set_state(span(h), {});
+    return;
+  }
+  if (!(nb::isinstance<nb::tuple>(state) || nb::isinstance<nb::list>(state)) || nb::len(state) != 2)
+    throw ArgumentTypeError("state of an lstm: expected the pair (h, c) of arrays");
+  const FloatInput h = read(state[0], "h", false), c = read(state[1], "c", true);
+  entry ? session_->set_state(*entry, span(h), span(c)) : session_->set_state(span(h), span(c));
+}
+
+void PythonSession::reset(std::optional<int> entry) {
+  const Use use(busy_);
+  entry ? session_->reset(*entry) : session_->reset();
+}
+
+void PythonSession::set_weights(const PackedModel& model) {
+  const Use use(busy_);
+  const nb::gil_scoped_release released;
+  session_->set_weights(model.packed);
+  packed_ = model.packed;
+}
+
+void bind_session(nb::module_& module) {
+  nb::class_<PythonSession>(module, "Session")
+      .def(nb::init<const PackedModel&, const std::string&, int, int, const std::string&>(), "packed"_a,
+           "engine"_a, "batch"_a, "threads"_a, "isa"_a)
+      .def("__call__", &PythonSession::call, "x"_a, "lengths"_a.none() = nb::none(), "batch_first"_a = false,
+           "out"_a.none() = nb::none())
+      .def("_run_pointers", &PythonSession::run_pointers, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
+           "batch_first"_a = false)
+      .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none())
+      .def("set_state", &PythonSession::set_state, "state"_a, "entry"_a.none() = nb::none())
+      .def("reset", &PythonSession::reset, "entry"_a.none() = nb::none())
+      .def("_set_packed", &PythonSession::set_weights, "packed"_a)
+      .def_prop_ro("_plan", [](const PythonSession& s) { return s.plan(); })
+      .def_prop_ro("engine", [](const PythonSession& s) { return std::string(s.session().engine()); })
+      .def_prop_ro("isa", [](const PythonSession& s) { return std::string(s.session().isa()); })
+      .def_prop_ro("threads", [](const PythonSession& s) { return s.session().threads(); })
+      .def_prop_ro("batch", [](const PythonSession& s) { return s.session().batch(); });
+}
+
+}  // namespace sprnn::python

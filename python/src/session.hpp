@@ -1,0 +1,52 @@
+// A session as Python holds it: one thread at a time, interruptible, its arrays checked.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "arrays.hpp"
+#include "model.hpp"
+#include "sprnn/engine.hpp"
+
+namespace sprnn::python {
+
+class PythonSession {
+ public:
+  PythonSession(const PackedModel& model, const std::string& engine, int batch, int threads,
+                const std::string& isa);
+
+  // x [T, B, I], or [B, T, I] with batch_first, or [T, I] for a batch of one; y likewise.
+  nanobind::object call(nanobind::handle x, nanobind::handle lengths, bool batch_first, nanobind::handle out);
+  // The same on memory that the caller vouches for: float32, C order.
+  void run_pointers(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
+                    bool batch_first);
+
+  // h, or (h, c) for an lstm; of all entries, or of one.
+  [[nodiscard]] nanobind::object get_state(std::optional<int> entry);
+  void set_state(nanobind::handle state, std::optional<int> entry);
+  void reset(std::optional<int> entry);
+
+  void set_weights(const PackedModel& model);
+
+  [[nodiscard]] const Session& session() const noexcept { return *session_; }
+  [[nodiscard]] const Plan& plan() const noexcept { return packed_->plan; }
+
+ private:
+  class Use;  // of the session by one call
+
+  [[nodiscard]] Shape state_shape(std::optional<int> entry, bool cell) const;
+  [[nodiscard]] bool is_lstm() const;
+  void run(const Sequence& sequence);
+
+  std::shared_ptr<const Packed> packed_;
+  std::unique_ptr<Session> session_;
+  std::int64_t input_size_, output_size_, state_size_;
+  bool streamable_ = true;
+  std::atomic<bool> busy_ = false;
+};
+
+}  // namespace sprnn::python
