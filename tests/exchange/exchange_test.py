@@ -1,0 +1,122 @@
+"""exchange_test.py: model-checks exchange.pml with spin. Every configuration must hold; every mutant, one thing of the
+protocol left out or done wrongly, must be caught, and in the way that is expected. Exits with 77 where spin or a C
+compiler is missing."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+MODEL = pathlib.Path(__file__).with_name("exchange.pml").resolve()
+SKIPPED = 77
+
+# Name: macros of the model. Sizes are what a few million states allow.
+CONFIGURATIONS = {
+    "2 CTAs": "STEPS=8",
+    "2 CTAs, 2 words": "WORDS=2 STEPS=6",
+    "3 CTAs": "CTAS=3 STEPS=6",
+    "4 CTAs": "CTAS=4 STEPS=2",
+    "2 groups": "GROUPS=2 STEPS=4",
+    "2 threads": "THREADS=2 WORDS=2 STEPS=4",
+    "projection": "PROJECTION=1 STEPS=8",
+    "projection, 3 CTAs": "PROJECTION=1 CTAS=3 STEPS=4",
+    "projection, 2 threads": "PROJECTION=1 THREADS=2 WORDS=2 STEPS=3",
+    "give-up": "EXPIRIES=1 STEPS=6",
+    "give-up, 3 CTAs": "CTAS=3 EXPIRIES=1 STEPS=4",
+    "give-up, 2 groups": "GROUPS=2 EXPIRIES=1 STEPS=2",
+    "give-up, 2 threads": "THREADS=2 EXPIRIES=1 STEPS=4",
+    "give-up, projection": "PROJECTION=1 EXPIRIES=1 STEPS=5",
+    "two give up": "CTAS=3 EXPIRIES=2 STEPS=3",
+    "a CTA dies": "CTAS=3 EXPIRIES=1 DEAD=1 STEPS=3",
+    "a CTA dies, projection": "PROJECTION=1 EXPIRIES=2 DEAD=1 STEPS=4",
+    "an earlier launch was given up": "GIVEN_UP=1 CTAS=3 STEPS=3",
+    "grid barrier": "BARRIER=1 CTAS=3 STEPS=5",
+    "grid barrier, 2 groups": "BARRIER=1 GROUPS=2 STEPS=4",
+    "grid barrier, 2 threads": "BARRIER=1 THREADS=2 WORDS=2 STEPS=4",
+    "grid barrier, give-up": "BARRIER=1 THREADS=2 EXPIRIES=1 STEPS=4",
+    "grid barrier, projection": "BARRIER=1 PROJECTION=1 EXPIRIES=1 STEPS=4",
+    # No part of the protocol, but a fact worth knowing: either exchange of a projection guards the other's slot.
+    "projection, one slot": "PROJECTION=1 ONE_SLOT STEPS=6",
+}
+
+STALE, DEADLOCK = "assertion violated", "invalid end state"
+
+# Name: the configuration that it spoils, the macro that does it, how it shows.
+MUTANTS = {
+    "one slot": ("2 CTAs", "ONE_SLOT", DEADLOCK),
+    "stamps toggle a step late": ("2 CTAs", "LATE_TOGGLE", STALE),
+    "tags too short": ("projection", "SHORT_TAG", STALE),
+    "unused producers are skipped": ("2 CTAs", "SKIP_UNUSED", DEADLOCK),
+    "unused producers are skipped, 3 CTAs": ("3 CTAs", "SKIP_UNUSED", DEADLOCK),
+    "a CTA without units publishes nothing": ("2 CTAs", "EMPTY_CTA", DEADLOCK),
+    "only a slice's first word is stamped": ("2 CTAs, 2 words", "STAMP_OF_FIRST_WORD", STALE),
+    "the ring is not cleared": ("2 CTAs", "NO_RESET", STALE),
+    "no barrier after staging": ("2 threads", "NO_FIRST_BARRIER", STALE),
+    "no barrier after the product": ("2 threads", "NO_SECOND_BARRIER", STALE),
+    "the grid barrier is relaxed": ("grid barrier", "RELAXED_BARRIER", STALE),
+    "no rendezvous": ("give-up", "NO_RENDEZVOUS", STALE),
+    "no deadline": ("a CTA dies", "NO_DEADLINE", DEADLOCK),
+    "nobody looks at the abort word": ("give-up", "NO_ABORT_CHECK", DEADLOCK),
+    "nobody looks at the abort word, 2 groups": ("give-up, 2 groups", "NO_ABORT_CHECK", DEADLOCK),
+    "a thread leaves alone": ("give-up, 2 threads", "LEAVE_ALONE", DEADLOCK),
+    "the verdict is stored, not swapped in": ("two give up", "NO_COMPARE", STALE),
+    "no look at the abort word after the rendezvous": ("an earlier launch was given up", "NO_LAST_LOOK", STALE),
+    "outputs are not filled": ("give-up", "NO_NAN", STALE),
+}
+
+
+def check(folder, macros, optimise):
+    """The number of states, and what was violated: a line of pan's, or None."""
+    flags = [f"-D{macro}" for macro in macros.split()]
+    for command in (
+        ["spin", "-a", *flags, str(MODEL)],
+        [os.environ.get("CC", "cc"), "-w", optimise, "-DSAFETY", "-DMEMLIM=3000", "-o", "pan", "pan.c"],
+    ):
+        built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if built.returncode != 0 or not (folder / "pan.c").exists():
+            raise RuntimeError(f"{' '.join(command)}:\n{built.stdout}{built.stderr}")
+    run = subprocess.run(["./pan", "-m1000000", "-w22"], cwd=folder, capture_output=True, text=True)
+    errors = re.search(r"errors: (\d+)", run.stdout)
+    violation = re.search(r"^pan:1: (.*)", run.stdout, re.MULTILINE)
+    if not errors or (errors[1] == "0") != (violation is None):
+        raise RuntimeError(f"pan says:\n{run.stdout}{run.stderr}")
+    # A search that was cut short proves nothing.
+    if violation is None and re.search("Search not completed|reached -DMEMLIM|max search depth too small", run.stdout):
+        raise RuntimeError(f"the search was not completed:\n{run.stdout}{run.stderr}")
+    return int(float(re.search(r"([\d.e+]+) states, stored", run.stdout)[1])), violation and violation[1]
+
+
+def rows():
+    for name, macros in CONFIGURATIONS.items():
+        yield name, macros, None
+    for name, (spoiled, macro, expected) in MUTANTS.items():
+        yield f"mutant: {name}", f"{CONFIGURATIONS[spoiled]} {macro}", expected
+
+
+def main():
+    for tool in ("spin", os.environ.get("CC", "cc")):
+        if not shutil.which(tool):
+            print(f"no {tool} here (Debian: apt-get install spin gcc)")
+            return SKIPPED
+    passed = failed = 0
+    for name, macros, expected in rows():
+        with tempfile.TemporaryDirectory(prefix="sprnn-exchange-") as folder:
+            try:
+                # What is wrong is found after few states: compiling takes longer than the search.
+                states, violation = check(pathlib.Path(folder), macros, "-O0" if expected else "-O1")
+            except RuntimeError as error:
+                states, violation = 0, str(error)
+        good = violation is None if expected is None else violation is not None and expected in violation
+        passed += good
+        failed += not good
+        outcome = "holds" if violation is None else violation
+        print(f"{'ok    ' if good else 'FAILED'} {name} [{macros}]: {states} states, {outcome}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""markers_test.py ROOT: the steps that exchange.pml names (`kernel: NAME`) are the ones that the kernel's sources name
+(a comment `exchange: NAME`), each in exactly one place."""
+
+import collections
+import pathlib
+import re
+import sys
+import unittest
+
+ROOT = pathlib.Path(sys.argv.pop(1))
+KERNELS = ROOT / "src/engines/cuda/kernels"
+
+
+class Markers(unittest.TestCase):
+    def test_model_and_kernel_name_the_same_steps(self):
+        model = set(re.findall(r"/\* kernel: ([\w-]+) \*/", (ROOT / "tests/exchange/exchange.pml").read_text()))
+        places = collections.defaultdict(list)
+        for source in sorted(KERNELS.iterdir()):
+            for number, line in enumerate(source.read_text().splitlines(), 1):
+                for name in re.findall(r"// exchange: ([\w-]+)", line):
+                    places[name].append(f"{source.name}:{number}")
+        self.assertGreater(len(model), 5)
+        self.assertEqual(model, set(places), "steps of the model, steps of the kernel")
+        for name, where in places.items():
+            self.assertEqual(len(where), 1, f"{name}: {where}")
+
+
+if __name__ == "__main__":
+    if not KERNELS.exists():
+        print(f"there is no {KERNELS.relative_to(ROOT)} yet")
+        sys.exit(77)
+    unittest.main()
