@@ -257,6 +257,8 @@ inline receive(the_ring, v) {
 #ifndef NO_FIRST_BARRIER
   meet() /* kernel: stage */
 #endif
+  /* kernel: fence */ /* of a plan that wants one; between this barrier and the next, never at the publishing stores:
+                         slot_reuse_fence.litmus, slot_reuse_fence_at_publish.litmus. No effect on this memory. */
 }
 
 inline publish(the_ring, v) {
