@@ -3,7 +3,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 export JOBS
 
-.PHONY: build setup models test test-tsan demo fuzz bench format clean help
+.PHONY: build setup models test test-tsan test-python wheel demo fuzz bench format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## Build the release: build/bin/sprnn and the library (the default)
@@ -18,10 +18,18 @@ models: setup  ## Only fetch the pretrained models into build/models (pip, pinne
 
 test: setup  ## Build and run all tests twice: release, and address + undefined-behaviour sanitizers
 	@scripts/fetch_models.sh || true
+	@scripts/python_env.sh numpy || true
 	@scripts/test.sh release asan
 
 test-tsan: setup  ## Build and run the tests of threads under the thread sanitizer
 	@scripts/test.sh tsan
+
+test-python: wheel  ## Test the Python package: all its layers from the wheel, the arrays layer on each of SPRNN_PYTHONS
+	@scripts/test_python.sh
+
+wheel: setup  ## Make the Python wheel, with what is not glibc and libstdc++ in it (build/wheel)
+	@scripts/python_env.sh full
+	@scripts/wheel.sh
 
 demo: build models  ## Prune a real pretrained layer and show speed against accuracy
 	@scripts/demo.sh

@@ -10,6 +10,11 @@ mkdir -p build/results
 launcher=()
 setarch "$(uname -m)" -R true 2>/dev/null && launcher=(setarch "$(uname -m)" -R)
 
+# The Python package is built and tested where its environment could be had (scripts/python_env.sh).
+python=$PWD/build/env/numpy/bin/python
+with_python=(-DSPRNN_BUILD_PYTHON=OFF)
+[ -x "$python" ] && with_python=(-DSPRNN_BUILD_PYTHON=ON -DPython_EXECUTABLE="$python")
+
 progress=()
 [ -t 1 ] && progress=(--progress)
 
@@ -19,11 +24,11 @@ for preset in "$@"; do
   result=$PWD/build/results/$preset.xml
   results+=("$result")
   rm -f "$result"
-  run=() targets=(all) select=()
+  run=() options=("${with_python[@]}") targets=(all) select=()
   if [ "$preset" = tsan ]; then
-    run=("${launcher[@]}") targets=(thread_tests) select=(--label-regex '^threads$')
+    run=("${launcher[@]}") options=() targets=(thread_tests) select=(--label-regex '^threads$')
   fi
-  "${run[@]}" cmake --preset "$preset" >/dev/null &&
+  "${run[@]}" cmake --preset "$preset" "${options[@]}" >/dev/null &&
     "${run[@]}" cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}" &&
     "${run[@]}" ctest --preset "$preset" --parallel "$jobs" "${progress[@]}" "${select[@]}" --output-junit "$result" ||
     status=1

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sums up JUnit files as ctest writes them: test_summary.py FILE...
+"""Sums up JUnit files as ctest and pytest write them: test_summary.py FILE...
 
 Lists what failed and what was skipped and why, then prints 'N passed, N failed' over all files. A file
 that is missing counts as one failure: its preset did not build. Exit status 1 when anything failed or
@@ -13,7 +13,9 @@ import xml.etree.ElementTree as ElementTree
 
 
 def skip_reason(case):
-    """What GTEST_SKIP() << "reason" printed, on the line after '...: Skipped'; elsewhere the last line printed."""
+    """pytest's message; what GTEST_SKIP() << "reason" printed, on the line after '...: Skipped'; else the last line."""
+    if case.get("status") is None:
+        return case.find("skipped").get("message") or "no reason given"
     lines = [line.strip() for line in (case.findtext("system-out") or "").splitlines() if line.strip()]
     for line, following in zip(lines, lines[1:]):
         if line.endswith(": Skipped"):
@@ -29,11 +31,12 @@ def main():
             failed += 1
             continue
         for case in ElementTree.parse(path).getroot().iter("testcase"):
-            if case.get("status") == "run":
-                passed += 1
-            elif case.find("skipped") is not None and case.get("status") == "notrun":
+            status = case.get("status")  # ctest's; pytest writes none
+            if case.find("skipped") is not None and status in ("notrun", None):
                 skipped[skip_reason(case)] += 1
-            elif case.get("status") != "disabled":
+            elif status == "run" or status is None and case.find("failure") is None and case.find("error") is None:
+                passed += 1
+            elif status != "disabled":
                 failed += 1
                 print(f"FAILED  {path.stem}: {case.get('name')}")
     for reason, count in sorted(skipped.items()):

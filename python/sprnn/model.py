@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _core
 from .cell import Cell
-from .errors import InvalidArgumentError, UnsupportedError
+from .errors import ArgumentTypeError, InvalidArgumentError
 from .session import Session
 
 Path = Union[str, "os.PathLike[str]"]
@@ -20,6 +20,7 @@ Cells = Union[str, Cell, Sequence[Union[str, Cell]]]
 Density = Union[float, Sequence[float]]
 
 _NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh|peephole)_l(\d+)(_reverse)?")
+_KINDS = {1: "tanh", 3: "gru", 4: "lstm"}  # by the number of gates
 _DTYPES = {"float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -192,10 +193,34 @@ class Model:
         """The model with its weights rounded to "fp32", "fp16" or "bf16"."""
         return Model._of(self._dense.convert(dtype), report=self._report)
 
+    def pack(self, target: str = "local", batch: int = 1, threads: int = 0) -> Model:
+        """The model with its weights laid out for a device, as one from a .sprnn file is.
+
+        Sessions of it share the weights, and `save`, `explain` and `session` take its plan unless told otherwise.
+
+        target   "local", "cpu", "h100", "h200", "a100" or the path of a JSON description; it need not be there.
+        batch    the batch that it is best for; it runs any.
+        threads  of a cpu that it is planned for; 0: as many as there are.
+        """
+        packed = _core.pack(self._dense, _core.make_plan(self._dense, target, batch, threads))
+        return Model._of(self._dense, packed, self._report)
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> Model:
+        return self  # immutable
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        arrays = {name: array.copy() for name, array in self.arrays().items()}
+        return _restore, (arrays, self.cells, self.dtype, self._report)
+
     # ---- Running
 
     def plan(self, target: Optional[str] = None, batch: int = 1, threads: int = 0) -> _core.Plan:
-        """How the model would run: str() of it is for people. See `explain`."""
+        """How the model runs on a device, absent: on the one that it was packed for, else the local one.
+
+        str() of it is for people; see `explain`.
+        """
+        if target is None and self._packed is not None:
+            return self._packed.plan
         return _core.make_plan(self._dense, target or "local", batch, threads)
 
     def session(
@@ -211,8 +236,8 @@ class Model:
         engine   "cpu", "interpreter", "reference", or "auto": the first that runs the plan.
         batch    sequences side by side.
         threads  0: as many as are of use.
-        target   the device planned for: "local", "cpu", "h100", ..., or the path of a JSON description; absent: one
-                 that the engine runs on, and for a model from a .sprnn file the one that it was packed for.
+        target   the device planned for, as in `pack`; absent: the one that the model was packed for, else one that
+                 the engine runs on.
         isa      of the cpu engine: "avx512", "avx2", "scalar"; empty: the best of this processor.
         """
         return Session(self._pack(engine, batch, threads, target), engine, batch, threads, isa)
@@ -233,10 +258,7 @@ class Model:
 
     def explain(self, target: Optional[str] = None, batch: int = 1, threads: int = 0) -> str:
         """The plan, its predicted cost, what was rejected and why, and which engines run it."""
-        if target is None and self._packed is not None:
-            plan = self._packed.plan
-        else:
-            plan = self.plan(target, batch, threads)
+        plan = self.plan(target, batch, threads)
         lines = [f"  {name:<12} {refusal or 'runs it'}" for name, refusal in plan.refusals()]
         return f"{plan}engines, the preferred first:\n" + "\n".join(lines) + "\n"
 
@@ -245,22 +267,22 @@ class Model:
             return self._packed
         if target is None:
             name = engine if engine != "auto" else os.environ.get("SPRNN_ENGINE") or "auto"
-            target = {"interpreter": "h100", "cpu": "cpu", "reference": "cpu"}.get(name, "local")
+            target = {"interpreter": "h100", "cpu": "cpu", "reference": "cpu"}.get(name, "local")  # what it runs
         return _core.pack(self._dense, _core.make_plan(self._dense, target, batch, threads))
 
     # ---- Files
 
-    def save(self, path: Path, *, target: str = "local", batch: int = 1, threads: int = 0) -> None:
+    def save(self, path: Path) -> None:
         """Writes a checkpoint (.safetensors) or a packed model (.sprnn), as a whole or not at all.
 
-        A model that was loaded from a checkpoint is written back among all the other tensors of that. `target`,
-        `batch` and `threads` are what a .sprnn file is packed for.
+        A model that was loaded from a checkpoint is written back among all the other tensors of that. A .sprnn file
+        is packed as the model is, or for this machine: see `pack`.
         """
         suffix = os.path.splitext(os.fspath(path))[1]
         if suffix == ".safetensors":
             self._dense.save(path)
         elif suffix == ".sprnn":
-            _core.pack(self._dense, self.plan(target, batch, threads)).save(path)
+            (self._packed or _core.pack(self._dense, self.plan("local"))).save(path)
         else:
             raise InvalidArgumentError(f"{os.fspath(path)}: expected a name that ends in .safetensors or .sprnn")
 
@@ -292,11 +314,22 @@ def prune_mask(
     return _core.prune_mask(matrix, density, pattern, gates)
 
 
+def _restore(
+    arrays: Dict[str, Any], cells: Tuple[Cell, ...], dtype: str, report: Tuple[MatrixReport, ...]
+) -> Model:
+    """A pickled model."""
+    model = Model(arrays, cells, dtype=dtype)
+    model._report = report
+    return model
+
+
 def _densities(value: Optional[Density]) -> List[float]:
     if value is None:
         return []
     if isinstance(value, (int, float, np.number)):
         return [float(value)]
+    if isinstance(value, (str, bytes)):
+        raise ArgumentTypeError(f"density is {value!r}: expected a number, or one for each layer")
     values = [float(v) for v in value]
     if not values:
         raise InvalidArgumentError("density: an empty sequence; expected one number, or one for each layer")
@@ -346,14 +379,14 @@ def _cells(cell: Optional[Cells], directions: _Directions) -> List[Cell]:
     """The cells of a layer's directions, or of all directions."""
     if cell is None:
         tensors = next(iter(directions.values()))
-        rows, width = tensors["weight_hh"].shape
-        hidden = tensors["weight_hr"].shape[1] if "weight_hr" in tensors else width
-        kind = {1: "tanh", 3: "gru", 4: "lstm"}.get(rows // hidden if hidden and rows % hidden == 0 else 0)
-        if kind is None:
+        shape = tuple(getattr(tensors["weight_hh"], "shape", ()))
+        last = tuple(getattr(tensors.get("weight_hr"), "shape", shape))
+        gates = shape[0] // last[-1] if len(shape) == 2 and last[-1] and shape[0] % last[-1] == 0 else 0
+        if len(shape) == 2 and gates not in _KINDS:
             raise InvalidArgumentError(
-                f"weight_hh of shape [{rows}, {width}] is of no cell: expected 1, 3 or 4 times the hidden size in rows"
+                f"weight_hh of shape {list(shape)} is of no cell: expected 1, 3 or 4 times the hidden size in rows"
             )
-        return [Cell(kind)]
+        return [Cell(_KINDS.get(gates, "tanh"))]  # what is not a matrix at all is refused later
     if isinstance(cell, (str, Cell)):
         return [_one(cell)]
     cells = [_one(c) for c in cell]

@@ -22,8 +22,10 @@ using nb::dlpack::dtype_code;
 // What there is to say of an object that cannot be imported: "a list", "a ndarray of dtype >f4".
 std::string describe(nb::handle object) {
   std::string text = fmt::format("a {}", nb::type_name(object.type()).c_str());
-  if (nb::hasattr(object, "dtype"))
-    text += fmt::format(" of dtype {}", nb::str(object.attr("dtype")).c_str());
+  if (nb::hasattr(object, "dtype")) {
+    const nb::object dtype = object.attr("dtype");
+    text += fmt::format(" of dtype {}", nb::str(dtype).c_str());
+  }
   return text;
 }
 

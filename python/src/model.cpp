@@ -322,7 +322,7 @@ void bind_model(nb::module_& module) {
       "parse_cell", [](const std::string& name) { return data_of(parse_cell(name)); }, "name"_a);
   module.def(
       "cell_text", [](const CellData& data) { return to_string(cell_of(data)); }, "cell"_a);
-  module.def("prune_mask", &mask_of, "matrix"_a, "density"_a, "pattern"_a, "gates"_a);
+  module.def("prune_mask", &mask_of, "matrix"_a.none(), "density"_a, "pattern"_a, "gates"_a);
 }
 
 }  // namespace sprnn::python

@@ -24,7 +24,7 @@ class PythonSession::Use {
       throw BusyError(
           "this session is in use by another thread: a session serves one thread at a time; make one for "
           "each "
-          "thread (they can share the packed model)");
+          "thread (they can share a model from pack())");
     }
   }
   ~Use() { busy_ = false; }
@@ -215,12 +215,12 @@ void bind_session(nb::module_& module) {
   nb::class_<PythonSession>(module, "Session")
       .def(nb::init<const PackedModel&, const std::string&, int, int, const std::string&>(), "packed"_a,
            "engine"_a, "batch"_a, "threads"_a, "isa"_a)
-      .def("__call__", &PythonSession::call, "x"_a, "lengths"_a.none() = nb::none(), "batch_first"_a = false,
-           "out"_a.none() = nb::none())
+      .def("__call__", &PythonSession::call, "x"_a.none(), "lengths"_a.none() = nb::none(),
+           "batch_first"_a = false, "out"_a.none() = nb::none())
       .def("_run_pointers", &PythonSession::run_pointers, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
            "batch_first"_a = false)
       .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none())
-      .def("set_state", &PythonSession::set_state, "state"_a, "entry"_a.none() = nb::none())
+      .def("set_state", &PythonSession::set_state, "state"_a.none(), "entry"_a.none() = nb::none())
       .def("reset", &PythonSession::reset, "entry"_a.none() = nb::none())
       .def("_set_packed", &PythonSession::set_weights, "packed"_a)
       .def_prop_ro("_plan", [](const PythonSession& s) { return s.plan(); })

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Tests the Python package (results in build/results/python*.xml, JUnit):
+#   all layers with the environment `full` of scripts/python_env.sh, where the wheel of scripts/wheel.sh is installed;
+#   the arrays layer on each interpreter of SPRNN_PYTHONS, by default python3.10 to python3.13.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+results=$PWD/build/results
+mkdir -p "$results"
+rm -f "$results"/python*.xml
+status=0
+
+pytest() { # pytest PYTHON RESULT TESTS: never the package of the source tree
+  "$1" -m pytest -q -p no:cacheprovider -c pyproject.toml --junitxml "$results/$2.xml" "$3" || status=1
+}
+
+env=build/env/full/bin/python
+if "$env" -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl; then
+  echo "python: all layers, from the wheel"
+  pytest $env python python/tests
+else
+  status=1
+fi
+
+# An interpreter that runs: on PATH, or among pyenv's.
+find_python() {
+  local name=$1 candidate
+  for candidate in "$name" "${PYENV_ROOT:-$HOME/.pyenv}/versions/${name#python}".*/bin/"$name"; do
+    "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return
+  done
+  return 1
+}
+
+# The library that the wheel was linked with, for the modules of the other interpreters.
+cmake --install build/wheel-cp3* --prefix build/python-library >/dev/null || status=1
+for name in ${SPRNN_PYTHONS:-python3.10 python3.11 python3.12 python3.13}; do
+  label=python-$(basename "$name")
+  env=build/env/numpy-$(basename "$name")
+  if ! python=$(find_python "$name"); then
+    echo "python: $name SKIPPED: there is none on PATH"
+    echo "<testsuites><testsuite><testcase name='$name'><skipped message='the arrays layer on $name: there is none on" \
+      "PATH'/></testcase></testsuite></testsuites>" >"$results/$label.xml"
+    continue
+  fi
+  echo "python: the arrays layer on $python"
+  if ! { scripts/python_env.sh numpy "$python" "$env" &&
+         cmake -G Ninja -S python -B "$env/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$PWD/build/python-library" \
+           -DPython_EXECUTABLE="$PWD/$env/bin/python" >"$env/build.log" &&
+         cmake --build "$env/build" --parallel "${JOBS:-$(nproc)}" >>"$env/build.log"; }; then
+    tail -n 20 "$env/build.log" >&2
+    status=1
+    continue
+  fi
+  PYTHONPATH=$env/build pytest "$env/bin/python" "$label" python/tests/arrays
+done
+exit $status
