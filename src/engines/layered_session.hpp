@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engines/session_state.hpp"
 #include "sprnn/engine.hpp"
 
 namespace sprnn {
@@ -53,20 +54,10 @@ class LayeredSession : public Session {
 
  private:
   void run_tile(const DirectionRun& tile);
-  // State of one batch entry in the order of the public layout, h [L*D, B, R]: where direction d's begins.
-  [[nodiscard]] std::size_t h_at(std::size_t direction, int entry) const noexcept;
-  [[nodiscard]] std::size_t c_at(std::size_t direction, int entry) const noexcept;
-  void check_state(std::size_t h, std::size_t c, std::size_t entries) const;
   void reserve(std::int64_t steps);
 
-  std::size_t state_size_;  // R
-  std::size_t cell_size_;   // H for an lstm, else 0
-  std::size_t per_layer_;   // directions a layer
-  bool streamable_;
-  std::vector<bool> fresh_;  // [B] the state was set or reset since the last run
+  SessionState state_;
   std::int64_t tile_steps_;
-  std::vector<float> h_;           // [L*D, B, R]
-  std::vector<float> c_;           // [L*D, B, H], fp32 whatever the dtype
   std::vector<float> between_[2];  // outputs of intermediate layers, [steps, B, D*R]
   std::int64_t reserved_steps_ = 0;
   std::vector<std::int64_t> lengths_;  // of the tile being run
@@ -74,6 +65,9 @@ class LayeredSession : public Session {
 
 // Throws Error(invalid_argument) that names what is wrong with the call.
 void check_sequence(const Sequence& sequence, int batch);
+// Whether weights packed under plan `b` fit a session of plan `a`: every direction is laid out alike, for the
+// same cell. Throws Error(invalid_argument) if not.
+void check_same_plan(const Plan& a, const Plan& b);
 // Throws Error(invalid_argument) unless 1 <= batch <= 4096 and threads >= 0.
 void check_options(const SessionOptions& options);
 
