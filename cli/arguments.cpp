@@ -76,15 +76,13 @@ void add_engine(CLI::App& app, EngineArguments& engine) {
   const auto check = [&engine](const std::string& name) {
     std::vector<std::string> known{"auto"};
     for (const Engine* candidate : engines()) known.emplace_back(candidate->name());
-    if (name == "cuda" && std::find(known.begin(), known.end(), name) == known.end())
-      throw Error(ErrorCode::device, fmt::format("--engine cuda: this build has no CUDA engine; it has {}",
-                                                 fmt::join(known, ", ")));
     if (std::find(known.begin(), known.end(), name) == known.end())
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("--engine is '{}': expected one of {}", name, fmt::join(known, ", ")));
     engine.engine = name;
   };
-  app.add_option_function<std::string>("--engine", check, "auto (default), cpu, interpreter or reference")
+  app.add_option_function<std::string>("--engine", check,
+                                       "auto (default), cuda, cpu, interpreter or reference")
       ->type_name("E");
   add_threads(app, engine.threads);
   const auto check_processor = [&engine](const std::string& name) {

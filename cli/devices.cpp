@@ -43,15 +43,19 @@ ExitStatus list_devices(const Arguments& arguments) {
   }
   const Device cpu = this_cpu();
   if (arguments.json) {
-    Json known = Json::array();
+    Json known = Json::array(), gpus = Json::array();
+    for (int i = 0; i < gpu_count(); ++i) gpus.push_back(Json::parse(to_json(find_gpu(i))));
     for (const char* name : known_gpus) known.push_back(Json::parse(to_json(find_device(name))));
-    print_json(
-        {{"cpu", Json::parse(to_json(cpu))}, {"isas", cpu_isas()}, {"cuda", nullptr}, {"known", known}});
+    print_json({{"cpu", Json::parse(to_json(cpu))}, {"isas", cpu_isas()}, {"cuda", gpus}, {"known", known}});
     return done;
   }
-  std::string text =
-      fmt::format("This machine:\n  cpu   {}; can run {}\n  cuda  this build has no CUDA engine\n",
-                  describe_device(cpu), fmt::join(cpu_isas(), ", "));
+  std::string text = fmt::format("This machine:\n  cpu   {}; can run {}\n", describe_device(cpu),
+                                 fmt::join(cpu_isas(), ", "));
+  for (int i = 0; i < gpu_count(); ++i) {
+    const Device gpu = find_gpu(i);
+    text += fmt::format("  cuda  {}: {}\n", gpu.name, describe_device(gpu));
+  }
+  if (gpu_count() == 0) text += "  cuda  no GPU to run on\n";
   text += "Known descriptions, which plans and packs can be made for:\n";
   for (const char* name : known_gpus)
     text += fmt::format("  {:<5} {}\n", name, describe_device(find_device(name)));

@@ -18,12 +18,14 @@ std::string list_modules(const std::vector<ModuleInfo>& modules) {
   return list;
 }
 
-// What a checkpoint is planned for when nobody said: the interpreter walks a GPU's bytes.
+// What a checkpoint is planned for when nobody said: the GPU of this machine, or its CPU; the interpreter
+// walks a GPU's bytes.
 Device target_of(const EngineArguments& engine) {
   if (engine.target) return find_target(*engine.target, engine.threads);
   const char* forced = std::getenv("SPRNN_ENGINE");
   const bool force = engine.engine == "auto" && forced != nullptr;
   const std::string name = force ? forced : engine.engine;
+  if (name == "cuda") return find_gpu(0);
   return find_target(name == "interpreter" ? "h100" : "cpu", engine.threads);
 }
 

@@ -26,15 +26,23 @@ constexpr const char* usage = R"(A model goes checkpoint -> prune -> plan -> pac
 Exit status: 0 done; 1 a check failed; 2 bad usage, input or output; 3 no device,
 device error or deadline; 4 a fault of sprnn itself.)";
 
+std::string gpu_text() {
+  try {
+    return find_gpu(0).name;
+  } catch (const Error& error) {
+    return fmt::format("no GPU to run on: {}", error.what());
+  }
+}
+
 std::string version_text() {
   std::vector<std::string> names;
   for (const Engine* engine : engines()) names.emplace_back(engine->name());
   return fmt::format(
       "sprnn {}.{}.{}\n"
       "SIMD targets on this processor: {}\n"
-      "CUDA: this build has no CUDA engine\n"
+      "CUDA: {}\n"
       "engines: {}\n",
-      SPRNN_VERSION_MAJOR, SPRNN_VERSION_MINOR, SPRNN_VERSION_PATCH, fmt::join(cpu_isas(), " "),
+      SPRNN_VERSION_MAJOR, SPRNN_VERSION_MINOR, SPRNN_VERSION_PATCH, fmt::join(cpu_isas(), " "), gpu_text(),
       fmt::join(names, " "));
 }
 

@@ -17,6 +17,10 @@ struct SessionOptions {
   int threads = 0;    // the interpreter has one; 0: cpu: as many as are of use, affinity and the cgroup quota
                       // allow; reference: as many as the machine has
   std::string isa{};  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
+  int device = 0;     // cuda: which GPU
+  // cuda: how long a timestep may wait for another CTA before the run is given up; 0: the environment
+  // variable SPRNN_DEADLINE, or 2 s.
+  double deadline_seconds = 0.0;
 };
 
 // One call's worth of timesteps. The arrays belong to the caller and must not overlap. The session's
@@ -75,7 +79,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  [[nodiscard]] virtual std::string_view name() const noexcept = 0;  // "reference", "interpreter", "cpu"
+  [[nodiscard]] virtual std::string_view name()
+      const noexcept = 0;  // "reference", "interpreter", "cpu", "cuda"
   // Empty if the engine can run this plan on this machine, else the reason, for people.
   [[nodiscard]] virtual std::string refusal(const Plan& plan) const = 0;
   // Throws Error(unsupported) with the refusal, Error(invalid_argument) for bad options.

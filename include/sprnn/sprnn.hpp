@@ -3,6 +3,7 @@
 
 #include "sprnn/cell.hpp"
 #include "sprnn/checkpoint.hpp"
+#include "sprnn/cuda.hpp"
 #include "sprnn/device.hpp"
 #include "sprnn/dtype.hpp"
 #include "sprnn/engine.hpp"

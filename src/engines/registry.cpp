@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "engines/cpu/engine.hpp"
+#include "engines/cuda/engine.hpp"
 #include "engines/interpreter/engine.hpp"
 #include "engines/reference/engine.hpp"
 #include "sprnn/engine.hpp"
@@ -34,7 +35,7 @@ const Engine& first_willing(const Plan& plan) {
 
 std::span<const Engine* const> engines() noexcept {
   // The reference comes last: it runs everything, slowly.
-  static const std::array<const Engine*, 3> all = {&cpu_engine(), &interpreter_engine(), &reference_engine()};
+  static const std::array<const Engine*, 4> all = {&cuda_engine(), &cpu_engine(), &interpreter_engine(), &reference_engine()};
   return all;
 }
 

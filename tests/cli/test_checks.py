@@ -85,7 +85,7 @@ class Bench(CliTest):
         self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--density", "2", says="--density")
         self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--prefix", "a.", says="--prefix")
         self.refuse("bench", "m", "--hidden", "8", says="--hidden")
-        self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--engine", "cuda", status=3, says="CUDA")
+        self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--engine", "cuda", status=3, says="NVIDIA")
 
 
 class Sweep(CliTest):

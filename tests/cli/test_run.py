@@ -248,7 +248,7 @@ class RunRefusals(CliTest):
 
     def test_engines(self):
         self.refuse_run("--engine", "gpu", says=["gpu", "interpreter"])
-        self.refuse_run("--engine", "cuda", status=3, says="no CUDA engine")
+        self.refuse_run("--engine", "cuda", status=3, says="NVIDIA")
         self.refuse_run("--isa", "sse9", says=["sse9", "scalar"])
         self.refuse_run("--isa", "scalar", "--engine", "reference", says=["--isa", "reference"])
         self.refuse_run("--threads", "-1", says=["--threads", "-1"])

@@ -1,0 +1,46 @@
+// What engine cuda has beyond an Engine: sessions that run on device memory, in a stream, inside a CUDA
+// graph.
+#pragma once
+
+#include <cstdint>
+
+#include "sprnn/engine.hpp"
+
+namespace sprnn {
+
+// As Sequence, but in memory of the session's GPU and in the model's own dtype. The arrays belong to the
+// caller, must not overlap, and must live until the stream has passed the call.
+struct DeviceSequence {
+  std::int64_t steps = 0;                 // T >= 1
+  const void* x = nullptr;                // [T, B, I], or [B, T, I] with batch_first
+  void* y = nullptr;                      // [T, B, D*R] or [B, T, D*R]
+  const std::int64_t* lengths = nullptr;  // device memory, [B], each in 1..T (not checked), or null: all T
+  bool batch_first = false;
+  void* stream = nullptr;  // a CUstream (cudaStream_t); null: the default stream
+};
+
+// What a session of engine cuda is: dynamic_cast<CudaSession*>(&session).
+class CudaSession : public Session {
+ public:
+  using Session::run;
+  // Enqueues the run and returns; it allocates nothing (but see Session), synchronises nothing, and may be
+  // captured in a CUDA graph. Runs of one session must be ordered by the caller's streams. A run that was
+  // given up fills the rest of y with NaN, as do those after it until check() has reported it.
+  virtual void run(const DeviceSequence& sequence) = 0;
+  // Waits for the session's last stream; throws Error(deadline) or Error(device) if a run since the last
+  // check failed. The session can be used again: reset or set its state.
+  virtual void check() = 0;
+  // Microseconds that the recurrent kernels of all layers and directions take for `steps` timesteps by the
+  // GPU's clock, the input projections left out: for benchmarks. The state is reset.
+  virtual double time_recurrent(std::int64_t steps) = 0;
+
+ protected:
+  using Session::Session;
+};
+
+// GPUs of this machine, 0 without a driver; the description of one, its name as the driver gives it. Throws
+// Error(device).
+[[nodiscard]] int gpu_count();
+[[nodiscard]] Device find_gpu(int ordinal);
+
+}  // namespace sprnn

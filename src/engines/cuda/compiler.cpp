@@ -1,0 +1,109 @@
+#include "engines/cuda/compiler.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <vector>
+
+#include "engines/cuda/kernel_sources.hpp"
+#include "engines/cuda/library.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::cuda {
+
+namespace {
+
+using Program = struct _nvrtcProgram*;
+
+// nvrtc.h, the part that is used; nvrtcResult 0 is success.
+struct Nvrtc {
+  Library library{{"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "NVRTC, CUDA's run-time compiler,"};
+  const char* (*error_string)(int) = nullptr;
+  int (*create)(Program*, const char* source, const char* name, int headers, const char* const* contents,
+                const char* const* names) = nullptr;
+  int (*destroy)(Program*) = nullptr;
+  int (*compile)(Program, int options, const char* const* text) = nullptr;
+  int (*cubin_size)(Program, std::size_t*) = nullptr;
+  int (*cubin)(Program, char*) = nullptr;
+  int (*log_size)(Program, std::size_t*) = nullptr;
+  int (*log)(Program, char*) = nullptr;
+
+  Nvrtc() {
+    library.find(error_string, "nvrtcGetErrorString");
+    library.find(create, "nvrtcCreateProgram");
+    library.find(destroy, "nvrtcDestroyProgram");
+    library.find(compile, "nvrtcCompileProgram");
+    library.find(cubin_size, "nvrtcGetCUBINSize");
+    library.find(cubin, "nvrtcGetCUBIN");
+    library.find(log_size, "nvrtcGetProgramLogSize");
+    library.find(log, "nvrtcGetProgramLog");
+  }
+};
+
+const Nvrtc& nvrtc() {
+  static const Nvrtc loaded;
+  return loaded;
+}
+
+void expect_success(int result, const char* call) {
+  if (result == 0) return;
+  throw Error(ErrorCode::internal, fmt::format("{}: {}", call, nvrtc().error_string(result)));
+}
+
+// The number before `what` in ptxas's report, 0 if it says nothing of it.
+int number_before(const std::string& log, std::string_view what) {
+  const std::size_t end = log.find(what);
+  if (end == std::string::npos) return 0;
+  const std::size_t begin = log.find_last_not_of("0123456789", end - 1) + 1;
+  int value = 0;
+  std::from_chars(log.data() + begin, log.data() + end, value);
+  return value;
+}
+
+}  // namespace
+
+Compiled compile(const std::string& kernel, const std::string& plan_source, int capability) {
+  const Nvrtc& api = nvrtc();
+  std::vector<const char*> names{"plan.cuh"}, contents{plan_source.c_str()};
+  for (const KernelSource& source : kernel_sources()) {
+    names.push_back(source.name);
+    contents.push_back(source.text);
+  }
+  const std::string main = fmt::format("#include \"{}\"\n", kernel);
+  Program program = nullptr;
+  expect_success(api.create(&program, main.c_str(), "kernel.cu", static_cast<int>(names.size()),
+                            contents.data(), names.data()),
+                 "nvrtcCreateProgram");
+  struct Destroyer {
+    const Nvrtc& api;
+    Program program;
+    ~Destroyer() { api.destroy(&program); }
+  } const destroyer{api, program};
+
+  const std::string architecture = fmt::format("--gpu-architecture=sm_{}", capability);
+  const std::array options = {architecture.c_str(), "--std=c++17", "-default-device", "--ptxas-options=-v"};
+  const int result = api.compile(program, static_cast<int>(options.size()), options.data());
+  std::size_t size = 0;
+  expect_success(api.log_size(program, &size), "nvrtcGetProgramLogSize");
+  std::string log(size, '\0');
+  expect_success(api.log(program, log.data()), "nvrtcGetProgramLog");
+  if (result != 0) {
+    throw Error(ErrorCode::internal, fmt::format("NVRTC refuses {} for sm_{}: {}\n{}", kernel, capability,
+                                                 api.error_string(result), log.c_str()));
+  }
+  Compiled compiled;
+  expect_success(api.cubin_size(program, &size), "nvrtcGetCUBINSize");
+  compiled.cubin.resize(size);
+  expect_success(api.cubin(program, compiled.cubin.data()), "nvrtcGetCUBIN");
+  compiled.registers = number_before(log, " registers");
+  compiled.stack_bytes = number_before(log, " bytes stack frame");
+  compiled.spill_bytes = number_before(log, " bytes spill stores") + number_before(log, " bytes spill loads");
+  return compiled;
+}
+
+std::string compile_cached(const std::string& kernel, const std::string& plan_source, int capability) {
+  return compile(kernel, plan_source, capability).cubin;
+}
+
+}  // namespace sprnn::cuda

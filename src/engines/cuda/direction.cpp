@@ -1,0 +1,140 @@
+#include "engines/cuda/direction.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engines/cuda/compiler.hpp"
+
+namespace sprnn::cuda {
+
+namespace {
+
+gather::View view_of(const Packed& packed, std::size_t direction, const KernelShape& shape) {
+  return gather::make_view(packed.directions[direction].sections, shape.plan, packed.plan.problem,
+                           packed.plan.problem.directions[direction]);
+}
+
+Buffer upload_section(const PackedDirection& packed, const std::string& name) {
+  const Section& section = packed.section(name);
+  return upload(section.data(), section.size());
+}
+
+// The ring's words, then control words: the rendezvous, and a barrier for each exchange of each group.
+constexpr std::size_t control_bytes(int groups) {
+  return sizeof(std::uint32_t) * (1 + 2 * static_cast<std::size_t>(groups));
+}
+
+}  // namespace
+
+GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu, int batch)
+    : gpu_(gpu),
+      batch_(batch),
+      reverse_(packed.plan.directions[direction].reverse),
+      shape_(kernel_shape(packed.plan, direction)),
+      input_(packed.directions[direction], shape_, packed.plan.problem.directions[direction],
+             view_of(packed, direction, shape_), std::int64_t{batch} * shape_.plan.tile_steps),
+      kernel_(make_kernel(shape_)) {
+  const PackedDirection& weights = packed.directions[direction];
+  const auto matrix = [&](const std::string& name) {
+    return Matrix{upload_section(weights, name + ".registers"), upload_section(weights, name + ".shared"),
+                  upload_section(weights, name + ".l2"), upload_section(weights, name + ".row_map")};
+  };
+  hh_ = matrix("w_hh");
+  unit_map_ = upload_section(weights, "unit_map");
+  if (shape_.layout.w_hr) {
+    hr_ = matrix("w_hr");
+    output_map_ = upload_section(weights, "output_map");
+  }
+  if (shape_.cell.kind == CellKind::gru) {
+    const auto units = static_cast<std::size_t>(shape_.layout.units);
+    const std::vector<float> zeros(units);
+    n_bias_ = upload<float>(weights.b_hh.empty() ? std::span<const float>(zeros)
+                                                 : std::span<const float>(weights.b_hh).subspan(2 * units));
+  }
+}
+
+Kernel GpuDirection::make_kernel(const KernelShape& shape) const {
+  return Kernel(compile_cached("layer.cu", plan_source(shape), gpu_.description().compute_capability),
+                "run_layer", shared_bytes(shape, gpu_.description()));
+}
+
+std::size_t GpuDirection::projection_bytes() const noexcept {
+  return sizeof(float) * static_cast<std::size_t>(projection_columns(shape_)) *
+         static_cast<std::size_t>(batch_) * static_cast<std::size_t>(shape_.plan.tile_steps);
+}
+
+int GpuDirection::groups_of_pass(int first_entry) const noexcept {
+  const int left = (batch_ - first_entry + shape_.plan.group_batch - 1) / shape_.plan.group_batch;
+  return std::min(shape_.plan.groups, left);
+}
+
+std::size_t GpuDirection::ring_bytes_of(const KernelShape& shape, int groups) const noexcept {
+  std::int64_t quads = exchange_quads(shape.layout.outputs_a_cta, shape.h_word, shape);
+  if (shape.layout.w_hr) quads += exchange_quads(shape.plan.w_hh.units_a_cta, ExchangeWord::stamp, shape);
+  return static_cast<std::size_t>(2 * groups * quads * 16) + control_bytes(groups);
+}
+
+std::size_t GpuDirection::ring_bytes() const noexcept {
+  KernelShape tagged = shape_;
+  tagged.h_word = ExchangeWord::tag;  // takes more room than stamps
+  return ring_bytes_of(tagged, groups_of_pass(0));
+}
+
+bool GpuDirection::is_stampable(float h) const noexcept {
+  const bool relu =
+      shape_.cell.kind == CellKind::rnn && shape_.cell.activations[0].kind == ActivationKind::relu;
+  return relu ? !std::signbit(h) : std::abs(h) < 2.0F;
+}
+
+void GpuDirection::prepare_unbounded() {
+  if (takes_any_state() || unbounded_kernel_) return;
+  unbounded_shape_ = shape_;
+  unbounded_shape_->h_word = ExchangeWord::tag;
+  unbounded_kernel_.emplace(make_kernel(*unbounded_shape_));
+}
+
+void GpuDirection::project(const InputKernels& kernels, const TileRun& tile,
+                           const LaunchContext& context) const {
+  input_.run(kernels, tile.x, tile.nonfinite, tile.steps * batch_, context.projection, context.stream);
+}
+
+void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool unbounded) const {
+  const bool other = unbounded && !takes_any_state();
+  const KernelShape& shape = other ? *unbounded_shape_ : shape_;
+  const Kernel& kernel = other ? *unbounded_kernel_ : kernel_;
+
+  Arguments arguments;
+  arguments.hh = hh_.arrays();
+  arguments.hr = hr_.arrays();
+  arguments.unit_map = unit_map_.get();
+  arguments.output_map = shape.layout.w_hr ? output_map_.get() : unit_map_.get();
+  arguments.projection = context.projection;
+  arguments.n_bias = n_bias_.get();
+  arguments.lengths = tile.lengths;
+  arguments.h = tile.h;
+  arguments.c = tile.c;
+  arguments.y = tile.y;
+  arguments.y_time = tile.y_time;
+  arguments.y_batch = tile.y_batch;
+  arguments.ring = context.ring;
+  arguments.status = context.status;
+  arguments.limit = context.limit;
+  arguments.rendezvous_limit = context.rendezvous_limit;
+  arguments.time_begin = tile.time_begin;
+  arguments.steps = static_cast<std::int32_t>(tile.steps);
+  arguments.batch = batch_;
+  arguments.reverse = reverse_;
+  arguments.hidden = static_cast<std::int32_t>(shape.layout.units);
+  arguments.outputs = static_cast<std::int32_t>(shape.layout.outputs);
+  for (int first = 0; first < batch_; first += shape.plan.groups * shape.plan.group_batch) {
+    const int groups = groups_of_pass(first);
+    const std::size_t bytes = ring_bytes_of(shape, groups);
+    arguments.first_entry = first;
+    arguments.control = context.ring + bytes - control_bytes(groups);
+    check(driver().set_bytes(context.ring, 0, bytes, context.stream), "cuMemsetD8Async");
+    kernel.launch_cooperative(context.stream, static_cast<unsigned>(groups * shape.plan.ctas),
+                              static_cast<unsigned>(shape.layout.w_hh.threads), arguments);
+  }
+}
+
+}  // namespace sprnn::cuda

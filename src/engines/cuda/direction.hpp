@@ -1,0 +1,72 @@
+// One direction of one layer on the GPU: its weights, and the kernel that was compiled for its plan.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "engines/cuda/arguments.hpp"
+#include "engines/cuda/input_projection.hpp"
+
+namespace sprnn::cuda {
+
+// A tile of timesteps of one direction, in device memory.
+struct TileRun {
+  std::int64_t time_begin = 0;  // of the tile within the sequence
+  std::int64_t steps = 0;
+  DevicePointer x = 0, nonfinite = 0;  // [steps * batch][input_pitch], from gather_input
+  DevicePointer y = 0;
+  std::int64_t y_time = 0, y_batch = 0;  // in elements
+  DevicePointer lengths = 0;             // of the whole sequence, or 0
+  DevicePointer h = 0, c = 0;            // [batch][outputs], [batch][hidden], fp32
+};
+
+// What a session gives every launch.
+struct LaunchContext {
+  int batch = 1;
+  DevicePointer projection = 0, ring = 0, status = 0;
+  std::int64_t limit = 0, rendezvous_limit = 0;  // nanoseconds
+  Stream stream = nullptr;
+};
+
+class GpuDirection {
+ public:
+  // `packed` need not outlive it.
+  GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu, int batch);
+
+  [[nodiscard]] int tile_steps() const noexcept { return shape_.plan.tile_steps; }
+  [[nodiscard]] std::size_t projection_bytes() const noexcept;  // of a tile
+  [[nodiscard]] std::size_t ring_bytes() const noexcept;        // control words included
+  // Whether a state of any value may be exchanged, or only what stamps can carry: then `unbounded` runs are
+  // needed for states that are_stampable refuses.
+  [[nodiscard]] bool takes_any_state() const noexcept { return shape_.h_word == ExchangeWord::tag; }
+  [[nodiscard]] bool is_stampable(float h) const noexcept;
+  // Compiles the kernel for states that no stamp can carry, if there is none yet.
+  void prepare_unbounded();
+
+  void project(const InputKernels& kernels, const TileRun& tile, const LaunchContext& context) const;
+  void run(const TileRun& tile, const LaunchContext& context, bool unbounded) const;
+
+ private:
+  [[nodiscard]] Kernel make_kernel(const KernelShape& shape) const;
+  [[nodiscard]] std::size_t ring_bytes_of(const KernelShape& shape, int groups) const noexcept;
+  [[nodiscard]] int groups_of_pass(int first_entry) const noexcept;
+
+  const Gpu& gpu_;
+  int batch_;
+  bool reverse_;
+  KernelShape shape_;
+  std::optional<KernelShape> unbounded_shape_;
+  struct Matrix {
+    Buffer registers, shared, l2, row_map;
+    [[nodiscard]] MatrixArrays arrays() const noexcept {
+      return {registers.get(), shared.get(), l2.get(), row_map.get()};
+    }
+  };
+  Matrix hh_, hr_;
+  Buffer unit_map_, output_map_, n_bias_;
+  InputProjection input_;
+  Kernel kernel_;
+  std::optional<Kernel> unbounded_kernel_;
+};
+
+}  // namespace sprnn::cuda

@@ -1,0 +1,10 @@
+# cmake -DOUTPUT=F.cpp -DSOURCES=A,B -P embed.cmake: writes kernel_sources() from the files.
+string(REPLACE "," ";" SOURCES "${SOURCES}")
+set(text "// Made by embed.cmake from kernels/.\n#include \"engines/cuda/kernel_sources.hpp\"\n\n#include <array>\n\nnamespace sprnn::cuda {\n\nstd::span<const KernelSource> kernel_sources() noexcept {\n  static constexpr std::array sources = {\n")
+foreach(source ${SOURCES})
+  file(READ ${source} content)
+  get_filename_component(name ${source} NAME)
+  string(APPEND text "KernelSource{\"${name}\", R\"kernel(${content})kernel\"},\n")
+endforeach()
+string(APPEND text "  };\n  return sources;\n}\n\n}  // namespace sprnn::cuda\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,117 @@
+#include "engines/cuda/gpu.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <mutex>
+
+#include "sprnn/error.hpp"
+
+namespace sprnn::cuda {
+
+namespace {
+
+int attribute(int device, int which) {
+  int value = 0;
+  check(driver().device_attribute(&value, which, device), "cuDeviceGetAttribute");
+  return value;
+}
+
+// What can be asked for is asked for; the rest is that of the nearest data sheet, scaled by SMs and clock.
+GpuDescription describe(int device) {
+  const int capability =
+      10 * attribute(device, attribute_capability_major) + attribute(device, attribute_capability_minor);
+  GpuDescription gpu = find_device(capability >= 90 ? "h100" : "a100").gpu();
+  const GpuDescription sheet = gpu;
+  gpu.compute_capability = capability;
+  gpu.sm_count = attribute(device, attribute_sm_count);
+  gpu.registers_per_sm = attribute(device, attribute_registers_per_sm);
+  gpu.shared_bytes_per_block = attribute(device, attribute_shared_bytes_per_block);
+  gpu.shared_bytes_per_sm = attribute(device, attribute_shared_bytes_per_sm);
+  gpu.l2_bytes = attribute(device, attribute_l2_bytes);
+  std::size_t memory = 0;
+  check(driver().device_memory(&memory, device), "cuDeviceTotalMem");
+  gpu.memory_bytes = static_cast<std::int64_t>(memory);
+  gpu.clock_ghz = attribute(device, attribute_clock_rate) * 1e-6;
+  // Twice: both edges of the clock.
+  gpu.memory_gbytes_per_s = 2.0 * attribute(device, attribute_memory_clock_rate) *
+                            attribute(device, attribute_memory_bus_width) / 8e6;
+  const double scale = gpu.sm_count * gpu.clock_ghz / (sheet.sm_count * sheet.clock_ghz);
+  gpu.l2_gbytes_per_s *= scale;
+  gpu.tensor_tflops *= scale;
+  gpu.fp32_tflops *= scale;
+  return gpu;
+}
+
+}  // namespace
+
+Gpu::Gpu(int ordinal) {
+  const Driver& cuda = driver();
+  int count = 0;
+  check(cuda.device_count(&count), "cuDeviceGetCount");
+  if (ordinal < 0 || ordinal >= count) {
+    throw Error(ErrorCode::device, fmt::format("GPU {} was asked for, this machine has {}", ordinal, count));
+  }
+  int device = 0;
+  check(cuda.device_get(&device, ordinal), "cuDeviceGet");
+  std::array<char, 256> text{};
+  check(cuda.device_name(text.data(), static_cast<int>(text.size()), device), "cuDeviceGetName");
+  name_ = text.data();
+  if (attribute(device, attribute_cooperative_launch) == 0 ||
+      attribute(device, attribute_capability_major) < 8) {
+    throw Error(ErrorCode::device,
+                fmt::format("{}: compute capability {}.{}, expected 8.0 or newer with cooperative launch",
+                            name_, attribute(device, attribute_capability_major),
+                            attribute(device, attribute_capability_minor)));
+  }
+  description_ = describe(device);
+  check(cuda.retain_primary_context(&context_, device), "cuDevicePrimaryCtxRetain");
+}
+
+std::shared_ptr<const Gpu> gpu(int ordinal) {
+  static std::mutex mutex;
+  static std::map<int, std::shared_ptr<const Gpu>> all;
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<const Gpu>& found = all[ordinal];
+  if (!found) found = std::make_shared<Gpu>(ordinal);
+  return found;
+}
+
+int gpu_count() {
+  int count = 0;
+  try {
+    return driver().device_count(&count) == 0 ? count : 0;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
+Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
+  if (driver().allocate(&pointer_, std::max<std::size_t>(bytes, 16)) == 0) return;
+  throw Error(ErrorCode::out_of_memory,
+              fmt::format("the GPU has no {:.1f} MiB of memory left: a smaller batch needs less",
+                          double(bytes) / (1 << 20)));
+}
+
+Buffer upload(const void* from, std::size_t bytes) {
+  Buffer to(bytes);
+  if (bytes == 0) return to;
+  check(driver().to_device(to.get(), from, bytes, nullptr), "cuMemcpyHtoDAsync");
+  check(driver().synchronize(nullptr), "cuStreamSynchronize");
+  return to;
+}
+
+Kernel::Kernel(const std::string& cubin, const char* name, std::int64_t shared_bytes)
+    : shared_bytes_(shared_bytes) {
+  check(driver().load_module(&module_, cubin.data()), "cuModuleLoadData");
+  check(driver().get_function(&function_, module_, name), "cuModuleGetFunction");
+  if (shared_bytes > 0) {
+    check(driver().set_function_attribute(function_, function_max_dynamic_shared_bytes,
+                                          static_cast<int>(shared_bytes)),
+          "cuFuncSetAttribute");
+  }
+}
+
+}  // namespace sprnn::cuda

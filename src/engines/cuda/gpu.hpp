@@ -1,0 +1,118 @@
+// One GPU of this machine: its primary context, which PyTorch and the CUDA runtime use too, and what is owned
+// on it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "engines/cuda/driver.hpp"
+#include "sprnn/device.hpp"
+
+namespace sprnn::cuda {
+
+class Gpu {
+ public:
+  // Throws Error(device) when there is no such GPU.
+  explicit Gpu(int ordinal);
+
+  [[nodiscard]] Context context() const noexcept { return context_; }
+  [[nodiscard]] const GpuDescription& description() const noexcept { return description_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+ private:
+  std::string name_;
+  GpuDescription description_;
+  Context context_ = nullptr;
+};
+
+// Made on first use, one a GPU, kept: a primary context that is released while a library still holds it dies.
+[[nodiscard]] std::shared_ptr<const Gpu> gpu(int ordinal);
+[[nodiscard]] int gpu_count();  // 0 without a driver
+
+// Makes a GPU the calling thread's, and gives back what was before.
+class Current {
+ public:
+  explicit Current(const Gpu& gpu) { check(driver().push_context(gpu.context()), "cuCtxPushCurrent"); }
+  ~Current() {
+    Context ours = nullptr;
+    driver().pop_context(&ours);
+  }
+  Current(const Current&) = delete;
+  Current& operator=(const Current&) = delete;
+};
+
+// Device memory of the current GPU. Empty or alive; 256-byte aligned, as cuMemAlloc gives it.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::size_t bytes);
+  Buffer(Buffer&& other) noexcept
+      : pointer_(std::exchange(other.pointer_, 0)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(pointer_, other.pointer_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Buffer() {
+    if (pointer_ != 0) driver().free(pointer_);
+  }
+
+  [[nodiscard]] DevicePointer get() const noexcept { return pointer_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  DevicePointer pointer_ = 0;
+  std::size_t bytes_ = 0;
+};
+
+// Copies of host memory, complete when they return.
+[[nodiscard]] Buffer upload(const void* from, std::size_t bytes);
+template <class T>
+[[nodiscard]] Buffer upload(std::span<const T> values) {
+  return upload(values.data(), values.size_bytes());
+}
+
+// A loaded cubin and a kernel of it.
+class Kernel {
+ public:
+  Kernel(const std::string& cubin, const char* name, std::int64_t shared_bytes = 0);
+  Kernel(Kernel&& other) noexcept
+      : module_(std::exchange(other.module_, nullptr)),
+        function_(other.function_),
+        shared_bytes_(other.shared_bytes_) {}
+  Kernel& operator=(Kernel&& other) noexcept {
+    std::swap(module_, other.module_);
+    std::swap(function_, other.function_);
+    std::swap(shared_bytes_, other.shared_bytes_);
+    return *this;
+  }
+  ~Kernel() {
+    if (module_ != nullptr) driver().unload_module(module_);
+  }
+
+  // Arguments by value, in the kernel's order.
+  template <class... Arguments>
+  void launch(Stream stream, unsigned blocks, unsigned threads, Arguments... arguments) const {
+    void* pointers[] = {&arguments...};
+    check(driver().launch(function_, blocks, 1, 1, threads, 1, 1, static_cast<unsigned>(shared_bytes_),
+                          stream, pointers, nullptr),
+          "cuLaunchKernel");
+  }
+  template <class Arguments>
+  void launch_cooperative(Stream stream, unsigned blocks, unsigned threads, Arguments arguments) const {
+    void* pointers[] = {&arguments};
+    check(driver().launch_cooperative(function_, blocks, 1, 1, threads, 1, 1,
+                                      static_cast<unsigned>(shared_bytes_), stream, pointers),
+          "cuLaunchCooperativeKernel");
+  }
+
+ private:
+  Module module_ = nullptr;
+  Function function_ = nullptr;
+  std::int64_t shared_bytes_ = 0;
+};
+
+}  // namespace sprnn::cuda

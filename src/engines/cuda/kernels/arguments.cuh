@@ -1,0 +1,31 @@
+// What the host passes to the kernel (src/engines/cuda/arguments.hpp is the same on its side).
+#pragma once
+
+#include "types.cuh"
+#include "wait.cuh"
+
+struct MatrixArrays {
+  const u32* registers;  // [CTA] blocks, as MatrixLayout lays them out
+  const u32* shared;
+  const u32* l2;
+  const int* row_map;  // [CTA][pass][row group]
+};
+
+struct Arguments {
+  MatrixArrays hh, hr;
+  const int* unit_map;      // [CTA][unit]: whose cells a CTA updates
+  const int* output_map;    // the same of h; the unit map unless there is a projection
+  const float* projection;  // [time][batch][CTA][unit][gate]: W_ih x and the biases
+  const float* n_bias;      // [H]: b_hh of a gru's n
+  const i64* lengths;       // [batch] of the whole sequence, or null
+  float* h;                 // [batch][outputs] in and out
+  float* c;                 // [batch][hidden] in and out
+  void* y;
+  i64 y_time, y_batch;  // in elements
+  u64* ring;            // zero at the start
+  u32* control;         // CTAs that have arrived, then a barrier for each exchange of each group; zero at the start
+  Status* status;
+  i64 limit, rendezvous_limit;  // nanoseconds of one wait
+  i64 time_begin;               // of this launch within the sequence
+  int steps, batch, first_entry, reverse, hidden, outputs;
+};

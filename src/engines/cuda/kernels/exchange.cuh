@@ -1,0 +1,240 @@
+// The exchange of a state vector between the CTAs of a group: a ring of two slots in global memory, whose words
+// say by themselves to which timestep they belong. docs/exchange.md has the protocol and why it is right.
+//
+// A CTA's slice is its units x the group's batch entries, the batch innermost; it travels in 128-bit quads:
+//   stamp  two 64-bit words of 4 (fp32: 2) entries. A bounded value never sets the top exponent bit, relu never the
+//          sign bit: in a word's first entry that bit is the stamp, in the second the NaN flag.
+//   tag    7 (fp32: 3) entries of any value, and the tag.
+#pragma once
+
+#include "plan.cuh"
+#include "wait.cuh"
+
+// `Image` lays the vector out in shared memory (plan.cuh), `W` is its word.
+template <class Image, Word W>
+class Exchange {
+ public:
+  static constexpr int entries = Image::units_a_cta * GROUP_BATCH;  // of a slice
+  static constexpr int entries_a_quad = 16 / Element::bytes - (W == Word::tag ? 1 : 0);
+  static constexpr int quads_a_cta = divide_up(entries, entries_a_quad);
+  static constexpr int quads = CTAS * quads_a_cta;  // of a slot of a group
+  static constexpr int entries_a_thread = divide_up(quads_a_cta * entries_a_quad, THREADS);
+
+  // `ring`: of this group, slot 0; slot 1 lies `slot_stride` 64-bit words further.
+  __device__ __forceinline__ Exchange(u64* ring, i64 slot_stride, int cta, u32* barrier)
+      : ring_(ring), slot_stride_(slot_stride), cta_(cta), barrier_(barrier) {}
+
+  // Byte address of an entry of a CTA's slice in the image.
+  __device__ __forceinline__ static int address(int cta, int entry) {
+    if constexpr (contiguous) return (cta * entries + entry) * Element::bytes;
+    const int unit = entry / GROUP_BATCH, b = entry % GROUP_BATCH;
+    return b / Image::entries * Image::plane_bytes + (cta * Image::units_a_cta + unit) * Image::word_bytes +
+           b % Image::entries * Element::bytes;
+  }
+
+  // The state after `step` steps: waits until all of it is there and stages it. False: given up.
+  template <class WhileWaiting>
+  __device__ __forceinline__ bool receive(u32 step, unsigned char* image, Status* status, i64 limit, u32 timestep,
+                                          WhileWaiting&& while_waiting) {
+    if constexpr (!STAMPS) {
+      while_waiting();
+      if (!barrier(step, status, limit, timestep)) return false;
+    } else if constexpr (POLL_WAIT > 0) {
+      const i64 begin = clock64();
+      while (clock64() - begin < POLL_WAIT) {
+      }
+    }
+    const u64* const slot = ring_ + (step & 1) * slot_stride_;
+    Quad v[quads_a_thread];
+    // exchange: poll
+    // All quads of a thread are asked for together, and again together those that were not there.
+#pragma unroll
+    for (int i = 0; i < quads_a_thread; ++i) {
+      if (has_quad(i)) v[i] = load(slot + 2 * quad_of(i));
+    }
+    bool gave_up = false;
+    if constexpr (STAMPS) {
+      while_waiting();
+      Patience patience(limit);
+      u32 tries = 0;
+      bool again = true;
+      while (again && !gave_up) {
+        again = false;
+        int missing = 0;
+#pragma unroll
+        for (int i = 0; i < quads_a_thread; ++i) {
+          // exchange: accept
+          if (has_quad(i) && !is_fresh(v[i], step)) {
+            v[i] = load(slot + 2 * quad_of(i));
+            missing = quad_of(i);
+            again = true;
+          }
+        }
+        if (again && ++tries % 64 == 0) {
+          gave_up = patience.exhausted(status, abort_deadline, timestep, blockIdx.x, missing);
+        }
+      }
+    }
+    // exchange: stage
+#pragma unroll
+    for (int i = 0; i < quads_a_thread; ++i) {
+      if (has_quad(i)) stage(v[i], quad_of(i), image);
+    }
+    return !__syncthreads_or(gave_up);
+  }
+
+  // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ...: the state after `step` steps.
+  // By all threads; a tagged slice must lie in the image, and all threads must have met since it does.
+  __device__ __forceinline__ void publish(u32 step, const u32 (&bits)[entries_a_thread], const unsigned char* image) {
+    u64* const slice = ring_ + (step & 1) * slot_stride_ + 2 * cta_ * quads_a_cta;
+    if constexpr (FENCE) asm volatile("fence.acq_rel.gpu;" ::: "memory");
+    // exchange: publish
+    if constexpr (W == Word::tag) {
+      for (int q = threadIdx.x; q < quads_a_cta; q += THREADS) store_relaxed_128(slice + 2 * q, tagged(q, step, image));
+    } else {
+#pragma unroll
+      for (int i = 0; i < entries_a_thread; ++i) publish_stamped(slice, threadIdx.x + i * THREADS, bits[i], step);
+    }
+    if constexpr (!STAMPS) {
+      __syncthreads();
+      if (threadIdx.x == 0) add_release_32(barrier_, 1);
+    }
+  }
+
+ private:
+  static constexpr int quads_a_thread = divide_up(quads, THREADS);
+  static constexpr bool contiguous = Image::planes == 1 && Image::entries == GROUP_BATCH;
+  static constexpr u32 element_bits = 8 * Element::bytes;
+  static constexpr bool flags_nan = CELL != Cell::relu;
+  static constexpr u64 stamp_bit = flags_nan ? Element::top_exponent_bit : Element::sign;
+  static constexpr u64 flag_bit = stamp_bit << element_bits;
+
+  __device__ __forceinline__ static int quad_of(int i) { return threadIdx.x + i * THREADS; }
+  __device__ __forceinline__ static bool has_quad(int i) { return (i + 1) * THREADS <= quads || quad_of(i) < quads; }
+
+  // exchange: toggle
+  // A word of a slot is written every other step, so its stamp is 1, 0, 1, ... from all-zero memory on.
+  __device__ __forceinline__ static u64 stamp(u32 step) { return (step + 1) >> 1 & 1 ? stamp_bit : 0; }
+  __device__ __forceinline__ static u32 tag(u32 step) { return Element::bytes == 2 ? (step + 1) & 0xFFFF : step + 1; }
+
+  __device__ __forceinline__ static Quad load(const u64* p) {
+    if constexpr (W == Word::tag) return load_relaxed_128(p);
+    return load_relaxed_2x64(p);
+  }
+  // Bit patterns are compared, never values.
+  __device__ __forceinline__ static bool is_fresh(const Quad& v, u32 step) {
+    if constexpr (W == Word::tag) return static_cast<u32>(v.high >> (64 - element_bits)) == tag(step);
+    return (((v.low ^ stamp(step)) | (v.high ^ stamp(step))) & stamp_bit) == 0;
+  }
+
+  // A grid barrier of the group instead of polls: what the stamps save.
+  // exchange: barrier
+  __device__ __forceinline__ bool barrier(u32 step, Status* status, i64 limit, u32 timestep) {
+    bool gave_up = false;
+    if (threadIdx.x == 0) {
+      Patience patience(limit);
+      u32 tries = 0;
+      while (load_acquire_32(barrier_) < step * CTAS && !gave_up) {
+        if (++tries % 64 == 0) gave_up = patience.exhausted(status, abort_deadline, timestep, blockIdx.x, 0);
+      }
+    }
+    return !__syncthreads_or(gave_up);
+  }
+
+  __device__ __forceinline__ static u32 entry_bits(u64 word, int e) {
+    const u32 bits = static_cast<u32>(word >> (e * element_bits));
+    return Element::bytes == 2 ? bits & 0xFFFF : bits;
+  }
+
+  // In a flagged word -0.0 means NaN (and a true -0.0 travels as 0).
+  __device__ __forceinline__ static u64 unstamped(u64 word) {
+    const bool flagged = flags_nan && (word & flag_bit) != 0;
+    word &= ~(flags_nan ? stamp_bit | flag_bit : stamp_bit);
+    if (!flagged) return word;
+    u64 restored = 0;
+#pragma unroll
+    for (u32 e = 0; e < 64 / element_bits; ++e) {
+      const u32 bits = entry_bits(word, e);
+      restored |= static_cast<u64>(bits == Element::sign ? Element::nan : bits) << (e * element_bits);
+    }
+    return restored;
+  }
+
+  __device__ __forceinline__ static void stage(Quad v, int quad, unsigned char* image) {
+    const int cta = quad / quads_a_cta, first = quad % quads_a_cta * entries_a_quad;
+    if constexpr (W == Word::stamp) v = {unstamped(v.low), unstamped(v.high)};
+    if constexpr (contiguous && entries % entries_a_quad == 0 && W == Word::stamp) {
+      *reinterpret_cast<ulonglong2*>(image + quad * 16) = make_ulonglong2(v.low, v.high);
+    } else {
+      // Entries that lie together in the image are stored together.
+      constexpr int run = common_run();
+#pragma unroll
+      for (int e = 0; e < entries_a_quad; e += run) {
+        if (first + e >= entries) break;
+        unsigned char* const to = image + address(cta, first + e);
+        constexpr int words_entries = 64 / element_bits;
+        const u64 from = (e < words_entries ? v.low : v.high) >> (e % words_entries * element_bits);
+        if constexpr (run * Element::bytes == 8) {
+          *reinterpret_cast<u64*>(to) = from;
+        } else if constexpr (run * Element::bytes == 4) {
+          *reinterpret_cast<u32*>(to) = static_cast<u32>(from);
+        } else {
+          *reinterpret_cast<u16*>(to) = static_cast<u16>(from);
+        }
+      }
+    }
+  }
+  // The largest power of two of entries, at most 8 bytes, that starts at a multiple of itself in the image as in the quad.
+  static constexpr int common_run() {
+    if (W == Word::tag) return 1;
+    int run = 8 / Element::bytes;
+    const int period = contiguous ? entries : GROUP_BATCH;
+    while (period % run != 0 || (!contiguous && Image::entries % run != 0)) run /= 2;
+    return run;
+  }
+
+  __device__ __forceinline__ static void publish_stamped(u64* slice, int entry, u32 bits, u32 step) {
+    if constexpr (flags_nan) {
+      const u32 magnitude = bits & (Element::sign - 1);
+      const bool nan = (magnitude & Element::top_exponent_bit) != 0;  // a bounded value has it only in a NaN
+      const u32 nans = __ballot_sync(~0u, nan);
+      if (nans != 0) {
+        constexpr u32 word_lanes = 64 / element_bits;
+        const u32 here = nans >> (threadIdx.x % 32 / word_lanes * word_lanes) & ((1u << word_lanes) - 1);
+        if (here != 0) bits = nan ? Element::sign : bits == Element::sign ? 0 : bits;
+        if (here != 0 && threadIdx.x % word_lanes == 1) bits |= static_cast<u32>(stamp_bit);
+      }
+    }
+    u64 word;
+    if constexpr (Element::bytes == 2) {
+      const u32 low = bits | __shfl_down_sync(~0u, bits, 1) << 16;
+      word = static_cast<u64>(__shfl_down_sync(~0u, low, 2)) << 32 | low;
+    } else {
+      word = static_cast<u64>(__shfl_down_sync(~0u, bits, 1)) << 32 | bits;
+    }
+    constexpr int word_entries = 64 / element_bits;
+    if (entry % word_entries == 0 && entry < quads_a_cta * entries_a_quad) {
+      store_relaxed_64(slice + entry / word_entries, word | stamp(step));
+    }
+  }
+
+  __device__ __forceinline__ Quad tagged(int quad, u32 step, const unsigned char* image) const {
+    Quad v;
+#pragma unroll
+    for (int e = 0; e < entries_a_quad; ++e) {
+      const int entry = quad * entries_a_quad + e;
+      if (entry >= entries) break;
+      const unsigned char* const from = image + address(cta_, entry);
+      const u64 bits = Element::bytes == 2 ? *reinterpret_cast<const u16*>(from) : *reinterpret_cast<const u32*>(from);
+      constexpr int half = 64 / element_bits;
+      (e < half ? v.low : v.high) |= bits << (e % half * element_bits);
+    }
+    v.high |= static_cast<u64>(tag(step)) << (64 - element_bits);
+    return v;
+  }
+
+  u64* ring_;
+  i64 slot_stride_;
+  int cta_;
+  u32* barrier_;
+};

@@ -1,0 +1,58 @@
+// Around the input projection: x into rows of the element type, rows that a dense product must not do, and y to fp32.
+#include "plan.cuh"
+#include "types.cuh"
+
+__device__ __forceinline__ float load_element(const void* array, i64 index) {
+  if constexpr (Element::bytes == 2) return Element::decode(static_cast<const u16*>(array)[index]);
+  return Element::decode(static_cast<const u32*>(array)[index]);
+}
+
+// One block a row (time, batch entry): element (time, b, i) of x is x[time * time_stride + b * batch_stride + i].
+// What lies between `columns` and `pitch` becomes zero. nonfinite[row] says whether the row, once rounded, has a NaN
+// or an infinity.
+extern "C" __global__ void gather_input(const void* x, int x_is_fp32, i64 time_stride, i64 batch_stride, int batch, int columns,
+                                        int pitch, void* out, u32* nonfinite) {
+  const i64 row = blockIdx.x;
+  const i64 from = row / batch * time_stride + row % batch * batch_stride;
+  bool any = false;
+  for (int i = threadIdx.x; i < pitch; i += blockDim.x) {
+    const float value = i >= columns ? 0.0f : x_is_fp32 ? static_cast<const float*>(x)[from + i] : load_element(x, from + i);
+    const u32 bits = Element::encode(value);
+    store_element<Element>(out, row * pitch + i, bits);
+    any |= !isfinite(Element::decode(bits));
+  }
+  any = __syncthreads_or(any);
+  if (threadIdx.x == 0) nonfinite[row] = any;
+}
+
+// out [row][outputs] = W x + bias along the stored non-zeros only, a warp an output: all rows for CSR weights, those
+// marked in `nonfinite` for dense ones, since a pruned weight must not meet the NaN of x. A row's outputs are split
+// over `splits` blocks.
+extern "C" __global__ void project_rows(const void* x, int columns, int pitch, const u32* nonfinite, const void* values,
+                                        const i64* row_begin, const int* column, const float* bias, int outputs, float* out,
+                                        int splits) {
+  const i64 row = blockIdx.x / splits;
+  const int split = blockIdx.x % splits;
+  if (nonfinite != nullptr && nonfinite[row] == 0) return;
+  const int lane = threadIdx.x % 32;
+  for (int n = split * (blockDim.x / 32) + threadIdx.x / 32; n < outputs; n += splits * (blockDim.x / 32)) {
+    const i64 begin = row_begin == nullptr ? static_cast<i64>(n) * pitch : row_begin[n];
+    const i64 end = row_begin == nullptr ? begin + columns : row_begin[n + 1];
+    float sum = 0.0f;
+    for (i64 i = begin + lane; i < end; i += 32) {
+      const bool stored = row_begin != nullptr || (Element::bytes == 2 ? static_cast<const u16*>(values)[i] != 0
+                                                                       : static_cast<const u32*>(values)[i] != 0);
+      if (!stored) continue;
+      const i64 k = row_begin == nullptr ? i - begin : column[i];
+      sum = fmaf(load_element(values, i), load_element(x, row * pitch + k), sum);
+    }
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+    if (lane == 0) out[row * outputs + n] = sum + bias[n];
+  }
+}
+
+extern "C" __global__ void widen_output(const void* y, i64 count, float* out) {
+  const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) out[i] = load_element(y, i);
+}

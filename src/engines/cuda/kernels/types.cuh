@@ -1,0 +1,127 @@
+// Integer names, the three element types, and the memory operations that the exchange is made of.
+// Compiled by NVRTC without any toolkit header.
+#pragma once
+
+using u16 = unsigned short;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+using i64 = long long;
+
+constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
+constexpr int round_up(int a, int multiple) { return divide_up(a, multiple) * multiple; }
+constexpr int power_of_two_from(int n) { return n <= 1 ? 1 : 2 * power_of_two_from(divide_up(n, 2)); }
+constexpr int at_least_one(int n) { return n > 0 ? n : 1; }
+
+enum class Cell { tanh, relu, gru, lstm };
+enum class Word { stamp, tag };  // of the exchange: exchange.cuh
+
+// An element type: its bits in the low end of a register (what is above them is not looked at), and its value in
+// fp32; of 16-bit types also the one in the high end.
+struct Fp16 {
+  static constexpr int bytes = 2;
+  static constexpr u32 sign = 0x8000, top_exponent_bit = 0x4000, nan = 0x7FFF;
+  __device__ static float decode(u32 bits) {
+    float f;
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(f) : "r"(bits));
+    return f;
+  }
+  __device__ static float decode_high(u32 bits) {
+    float f;
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, b;}" : "=f"(f) : "r"(bits));
+    return f;
+  }
+  __device__ static u32 encode(float f) {
+    u16 bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(f));
+    return bits;
+  }
+};
+
+struct Bf16 {
+  static constexpr int bytes = 2;
+  static constexpr u32 sign = 0x8000, top_exponent_bit = 0x4000, nan = 0x7FFF;
+  __device__ static float decode(u32 bits) { return __uint_as_float(bits << 16); }
+  __device__ static float decode_high(u32 bits) { return __uint_as_float(bits & 0xFFFF0000); }
+  __device__ static u32 encode(float f) {
+    u16 bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));
+    return bits;
+  }
+};
+
+struct Fp32 {
+  static constexpr int bytes = 4;
+  static constexpr u32 sign = 0x80000000, top_exponent_bit = 0x40000000, nan = 0x7FFFFFFF;
+  __device__ static float decode(u32 bits) { return __uint_as_float(bits); }
+  __device__ static u32 encode(float f) { return __float_as_uint(f); }
+};
+
+// Entry e of a word of one or more registers.
+template <class Element>
+__device__ __forceinline__ float entry_of(const u32* word, int e) {
+  if constexpr (Element::bytes == 4) {
+    return Element::decode(word[e]);
+  } else {
+    return e % 2 == 0 ? Element::decode(word[e / 2]) : Element::decode_high(word[e / 2]);
+  }
+}
+
+template <class Element>
+__device__ __forceinline__ void store_element(void* array, i64 index, u32 bits) {
+  if constexpr (Element::bytes == 2) {
+    static_cast<u16*>(array)[index] = static_cast<u16>(bits);
+  } else {
+    static_cast<u32*>(array)[index] = bits;
+  }
+}
+
+// Relaxed, at the scope of the GPU: PTX ISA, "Memory Consistency Model". Each 64-bit element of the vector, and
+// each .b128, is single-copy atomic.
+struct Quad {
+  u64 low = 0, high = 0;
+};
+
+__device__ __forceinline__ Quad load_relaxed_2x64(const u64* p) {
+  Quad v;
+  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(v.low), "=l"(v.high) : "l"(p));
+  return v;
+}
+
+__device__ __forceinline__ Quad load_relaxed_128(const u64* p) {
+  Quad v;
+  asm volatile("{.reg .b128 v; ld.relaxed.gpu.global.b128 v, [%2]; mov.b128 {%0, %1}, v;}"
+               : "=l"(v.low), "=l"(v.high)
+               : "l"(p));
+  return v;
+}
+
+__device__ __forceinline__ void store_relaxed_64(u64* p, u64 v) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+
+__device__ __forceinline__ void store_relaxed_128(u64* p, Quad v) {
+  asm volatile("{.reg .b128 v; mov.b128 v, {%1, %2}; st.relaxed.gpu.global.b128 [%0], v;}" ::"l"(p), "l"(v.low), "l"(v.high)
+               : "memory");
+}
+
+__device__ __forceinline__ u32 load_relaxed_32(const u32* p) {
+  u32 v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
+
+__device__ __forceinline__ u32 load_acquire_32(const u32* p) {
+  u32 v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+
+__device__ __forceinline__ void add_release_32(u32* p, u32 v) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+__device__ __forceinline__ u64 nanoseconds() {
+  u64 t;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
+  return t;
+}

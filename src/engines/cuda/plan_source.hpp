@@ -1,0 +1,39 @@
+// What a plan says, as the constants that the kernel is compiled for: kernels/*.cuh include it as plan.cuh.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "plan/gather_layout.hpp"
+
+namespace sprnn::cuda {
+
+// What one kernel is made for.
+struct KernelShape {
+  GatherPlan plan;
+  DType dtype = DType::fp32;
+  Cell cell;
+  gather::Layout layout;
+  ExchangeWord h_word = ExchangeWord::stamp;  // the plan's, or tag for a state that no stamp can carry
+};
+
+// Of a direction that is planned for a GPU.
+[[nodiscard]] KernelShape kernel_shape(const Plan& plan, std::size_t direction);
+
+// Places of a CTA's shared memory.
+struct SharedMap {
+  std::int64_t h_image = 0, out_image = 0, images_end = 0, sums = 0, hh_pairs = 0, hr_pairs = 0, end = 0;
+};
+[[nodiscard]] SharedMap shared_map(const KernelShape& shape);
+// What a launch asks for: more than half of an SM's shared memory, so that a CTA has its SM for itself.
+[[nodiscard]] std::int64_t shared_bytes(const KernelShape& shape, const GpuDescription& gpu);
+
+// Columns of the input projection: [CTA][unit][gate], filled up to a multiple of 4 (16 bytes).
+[[nodiscard]] std::int64_t projection_columns(const KernelShape& shape);
+
+// 16-byte quads of an exchanged vector, of one slot of one group.
+[[nodiscard]] std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShape& shape);
+
+[[nodiscard]] std::string plan_source(const KernelShape& shape);
+
+}  // namespace sprnn::cuda
