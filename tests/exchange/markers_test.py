@@ -26,7 +26,4 @@ class Markers(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if not KERNELS.exists():
-        print(f"there is no {KERNELS.relative_to(ROOT)} yet")
-        sys.exit(77)
     unittest.main()

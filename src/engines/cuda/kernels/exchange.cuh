@@ -80,14 +80,18 @@ class Exchange {
     for (int i = 0; i < quads_a_thread; ++i) {
       if (has_quad(i)) stage(v[i], quad_of(i), image);
     }
-    return !__syncthreads_or(gave_up);
+    const bool complete = !__syncthreads_or(gave_up);
+    // exchange: fence
+    // By every thread and before the next barrier: at the publishing stores it would order a thread's stores after
+    // its own polls only, not after those of the other threads.
+    if constexpr (FENCE) asm volatile("fence.acq_rel.gpu;" ::: "memory");
+    return complete;
   }
 
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ...: the state after `step` steps.
   // By all threads; a tagged slice must lie in the image, and all threads must have met since it does.
   __device__ __forceinline__ void publish(u32 step, const u32 (&bits)[entries_a_thread], const unsigned char* image) {
     u64* const slice = ring_ + (step & 1) * slot_stride_ + 2 * cta_ * quads_a_cta;
-    if constexpr (FENCE) asm volatile("fence.acq_rel.gpu;" ::: "memory");
     // exchange: publish
     if constexpr (W == Word::tag) {
       for (int q = threadIdx.x; q < quads_a_cta; q += THREADS) store_relaxed_128(slice + 2 * q, tagged(q, step, image));
