@@ -52,16 +52,16 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
 
   // Peers first: their figure alone is taken before our engine has threads.
   std::vector<PeerEntrant> peers;
-  if (options.peers) {
+  if (options.peers && find_engine(options.engine, packed->plan).name() != "cuda") {
     for (const std::string& name : peer_names()) {
       tell(options.progress, 0.0, name);
       peers.push_back(enter_peer(name, model, workload, reference, options));
     }
   }
-  OwnEntrant own = enter_session(std::move(packed), workload, reference, options);
-  result.engine = own.contestant->session().engine();
-  result.isa = own.contestant->session().isa();
-  result.threads = own.contestant->session().threads();
+  OwnEntrant own = enter_session(packed, workload, reference, options);
+  result.engine = own.session->engine();
+  result.isa = own.session->isa();
+  result.threads = own.session->threads();
   result.rel_error = own.rel_error;
 
   std::vector<Contestant*> contestants{own.contestant.get()};
@@ -70,6 +70,10 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
   }
   const std::vector<Timing> timings = race(contestants, workload, options.rounds, options.progress);
   result.timing = timings.front();
+  if (own.gpu != nullptr) {
+    tell(options.progress, 1.0, "recurrent part");
+    result.gpu = measure_gpu(*own.gpu, packed->plan, result.timing, own.first_call_us, options.steps);
+  }
   auto timing = timings.begin() + 1;
   for (PeerEntrant& peer : peers) {
     if (peer.process) peer.result.timing = *timing++;

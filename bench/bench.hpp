@@ -37,8 +37,9 @@ struct BenchOptions {
   int threads = 0;  // 0: as many as affinity and the cgroup quota allow; peers take the same number
   std::string isa;
   std::uint64_t seed = 0;
-  bool peers = true;
-  int rounds = 7;  // turns that each contestant gets
+  bool peers = true;  // they run on the CPU: engine cuda has none
+  int rounds = 7;     // turns that each contestant gets
+  int device = 0;     // cuda: which GPU
   Progress progress;
 };
 
@@ -61,6 +62,24 @@ struct PeerResult {
   Timing timing;
 };
 
+// A part of a timestep as the plan predicted it and, where it can be told apart, as it was measured.
+struct PredictedPart {
+  std::string name;
+  double predicted_us = 0.0;
+  std::optional<double> measured_us;
+};
+
+// All by the GPU's clock.
+struct GpuResult {
+  std::string gpu;
+  std::string plan;                    // in one line
+  double recurrent_us_per_step = 0.0;  // the recurrent kernels alone: slope between 256 and 1280 steps
+  double recurrent_intercept_us = 0.0;
+  double first_call_us = 0.0;        // of all steps
+  double repeated_call_us = 0.0;     // the same, median of the race
+  std::vector<PredictedPart> parts;  // empty if the plan is for another batch
+};
+
 struct BenchResult {
   std::string cell;
   std::int64_t hidden_size = 0, input_size = 0, projection_size = 0, num_layers = 0;
@@ -73,16 +92,18 @@ struct BenchResult {
   int threads = 0;
   double rel_error = 0.0;  // of our output against the float64 reference, first steps
   Timing timing;
+  std::optional<GpuResult> gpu;  // engine cuda
   std::vector<PeerResult> peers;
 };
 
 // Runs the packed model against the peers in turns. Throws Error(internal) if our output is wrong.
 [[nodiscard]] BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& options);
-// The same, planned and packed for `options.engine` first: for this CPU, or an h100 for "interpreter".
+// The same, planned and packed for `options.engine` first: for this CPU, a GPU
+// of this machine for "cuda", or an h100 for "interpreter".
 [[nodiscard]] BenchResult bench(const Model& model, const BenchOptions& options);
 
 // One object: us_per_step, us_per_step_min, threads, isa, dtype, peers: [{name, us_per_step, ...} or {name,
-// refused}].
+// refused}]; of engine cuda also gpu, recurrent_us_per_step and the rest of GpuResult.
 [[nodiscard]] std::string to_json(const BenchResult& result);
 [[nodiscard]] std::string to_text(const BenchResult& result);  // for people
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "bench/race.hpp"
+#include "bench/session_contestant.hpp"
 #include "bench/workload.hpp"
 
 namespace sprnn::bench {
@@ -54,11 +55,19 @@ OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& w
                          std::span<const double> reference, const BenchOptions& options) {
   const DType dtype = packed->plan.problem.dtype;
   const Engine& engine = find_engine(options.engine, packed->plan);
+  std::unique_ptr<Session> session = engine.session(
+      std::move(packed),
+      {.batch = options.batch, .threads = options.threads, .isa = options.isa, .device = options.device});
   OwnEntrant own;
-  own.contestant = std::make_unique<SessionContestant>(
-      engine.session(std::move(packed),
-                     {.batch = options.batch, .threads = options.threads, .isa = options.isa}),
-      workload);
+  own.session = session.get();
+  if (own.session->engine() == "cuda") {
+    auto contestant = std::make_unique<GpuContestant>(std::move(session), options.device, workload);
+    own.gpu = contestant.get();
+    own.contestant = std::move(contestant);
+  } else {
+    own.contestant = std::make_unique<SessionContestant>(std::move(session), workload);
+  }
+  own.first_call_us = own.contestant->run(0, 0);
   own.contestant->run(workload.lengths.size() - 1, 0);
   own.rel_error = relative_error(own.contestant->output(), reference);
   if (!(own.rel_error <= error_limit(dtype))) {
@@ -66,14 +75,16 @@ OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& w
         ErrorCode::internal,
         fmt::format("engine {}: relative error {:.2g} against the reference, so its time means nothing; "
                     "`sprnn verify` tells more",
-                    own.contestant->session().engine(), own.rel_error));
+                    own.session->engine(), own.rel_error));
   }
   own.contestant->sleep();
   return own;
 }
 
 std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& options) {
-  const Device device = find_device(options.engine == "interpreter" ? "h100" : "cpu");
+  const Device device = options.engine == "cuda"
+                            ? find_gpu(options.device)
+                            : find_device(options.engine == "interpreter" ? "h100" : "cpu");
   return std::make_shared<const Packed>(pack(model, make_plan(describe(model, options.batch), device)));
 }
 

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "bench/bench.hpp"
+#include "bench/gpu.hpp"
 #include "bench/peers/process.hpp"
-#include "bench/session_contestant.hpp"
 
 namespace sprnn::bench {
 
@@ -17,7 +17,10 @@ struct PeerEntrant {
 };
 
 struct OwnEntrant {
-  std::unique_ptr<SessionContestant> contestant;
+  std::unique_ptr<Contestant> contestant;
+  const Session* session = nullptr;  // the contestant's
+  GpuContestant* gpu = nullptr;      // the contestant, of engine cuda
+  double first_call_us = 0.0;        // of all steps
   double rel_error = 0.0;
 };
 

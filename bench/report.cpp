@@ -32,6 +32,36 @@ Json peer_json(const PeerResult& peer) {
   return json;
 }
 
+void add_gpu(Json& json, const GpuResult& gpu) {
+  json["gpu"] = gpu.gpu;
+  json["recurrent_us_per_step"] = gpu.recurrent_us_per_step;
+  json["recurrent_intercept_us"] = gpu.recurrent_intercept_us;
+  json["first_call_us"] = gpu.first_call_us;
+  json["repeated_call_us"] = gpu.repeated_call_us;
+  json["plan"] = gpu.plan;
+  json["parts"] = Json::array();
+  for (const PredictedPart& part : gpu.parts) {
+    Json entry{{"name", part.name}, {"predicted_us", part.predicted_us}};
+    if (part.measured_us) entry["measured_us"] = *part.measured_us;
+    json["parts"].push_back(std::move(entry));
+  }
+}
+
+std::string gpu_text(const GpuResult& gpu) {
+  std::string text = fmt::format(
+      "\n  recurrent part {:.3f} us a step, {:.1f} us a launch; first call {:.0f} us, repeated {:.0f} us\n  "
+      "{}\n",
+      gpu.recurrent_us_per_step, gpu.recurrent_intercept_us, gpu.first_call_us, gpu.repeated_call_us,
+      gpu.plan);
+  if (gpu.parts.empty()) return text;
+  text += fmt::format("\n  {:<22}{:>10}{:>10}\n", "us a step", "predicted", "measured");
+  for (const PredictedPart& part : gpu.parts) {
+    text += fmt::format("  {:<22}{:>10.3f}{:>10}\n", part.name, part.predicted_us,
+                        part.measured_us ? fmt::format("{:.3f}", *part.measured_us) : "");
+  }
+  return text;
+}
+
 std::string run_line(std::string_view engine, std::string_view isa, int threads, DType dtype, int batch,
                      std::int64_t steps) {
   return fmt::format("{}{}{}, {} thread{}, {}, batch {}, {} steps", engine, isa.empty() ? "" : " ", isa,
@@ -66,6 +96,7 @@ std::string to_json(const BenchResult& result) {
             {"threads", result.threads},
             {"rel_error", result.rel_error}};
   add_timing(json, result.timing);
+  if (result.gpu) add_gpu(json, *result.gpu);
   json["peers"] = Json::array();
   for (const PeerResult& peer : result.peers) json["peers"].push_back(peer_json(peer));
   return json.dump(2);
@@ -75,7 +106,10 @@ std::string to_text(const BenchResult& result) {
   std::string text = fmt::format(
       "{}, hidden {}, input {}, density {:.3g} (input {:.3g})\n{}\n\n  {:<14}{:>10}{:>10}", result.cell,
       result.hidden_size, result.input_size, result.density, result.input_density,
-      run_line(result.engine, result.isa, result.threads, result.dtype, result.batch, result.steps),
+      result.gpu
+          ? fmt::format("cuda on {}, {}, batch {}, {} steps", result.gpu->gpu, to_string(result.dtype),
+                        result.batch, result.steps)
+          : run_line(result.engine, result.isa, result.threads, result.dtype, result.batch, result.steps),
       "us a step", "median", "least");
   if (result.timing.slope_us_per_step) text += fmt::format("{:>10}{:>10}", "slope", "intercept");
   text += fmt::format("\n{}\n", timing_row("sprnn", result.timing));
@@ -89,6 +123,7 @@ std::string to_text(const BenchResult& result) {
                         peer.timing.us_per_step / result.timing.us_per_step, peer.version,
                         peer.implementation, peer.us_per_step_alone);
   }
+  if (result.gpu) text += gpu_text(*result.gpu);
   return text;
 }
 

@@ -20,8 +20,6 @@ class SessionContestant final : public Contestant {
   // Waits until its threads have stopped spinning. Throws Error(internal) if they do not.
   void sleep() override;
 
-  [[nodiscard]] const Session& session() const noexcept { return *session_; }
-
  private:
   std::unique_ptr<Session> session_;
   const Workload& workload_;

@@ -96,7 +96,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
     const Model pruned = prune_to(model, density, options);
     own.push_back(
         enter_session(pack_for(pruned, run), workload, reference_output(pruned, workload, checked), run));
-    SessionContestant& contestant = *own.back().contestant;
+    Contestant& contestant = *own.back().contestant;
     contestant.run(0, 0);
     SweepRow row;
     row.density = density;
@@ -116,7 +116,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
     row.times_faster_than_dense = timings.front().us_per_step / row.timing.us_per_step;
     if (peer.process) row.times_faster_than_peer = timings.back().us_per_step / row.timing.us_per_step;
   }
-  const Session& session = own.front().contestant->session();
+  const Session& session = *own.front().session;
   result.peer = std::move(peer.result);
   result.batch = run.batch;
   result.steps = run.steps;

@@ -97,12 +97,15 @@ Verb add_bench(CLI::App& root) {
   teach(*app, R"(Times a whole layer, input projection included, in turns with its peers: the same layer,
 dense, in the libraries that people use (oneDNN in fp32 and bf16), with as many threads.
 Figures are microseconds a timestep, median and minimum. A peer that cannot run the layer
-is listed with its reason. bench/METHOD.md says how the race is kept fair.
+is listed with its reason. bench/METHOD.md says how the race is kept fair. With --engine cuda
+the input and the output lie on the GPU, the GPU's clock takes the time, the recurrent part
+is timed on its own too and set beside the plan's prediction, and no peers run.
 
 Examples:
   sprnn bench --cell lstm --hidden 1024 --density 0.1 --batch 1 --steps 256 --json
   sprnn bench --cell gru --hidden 384 --density 0.3 --pattern block:8x4
   sprnn bench model.sprnn --batch 4
+  sprnn bench --engine cuda --cell lstm --hidden 2048 --density 0.1 --batch 4 --dtype fp16 --steps 1280
 )");
   return {app, [arguments] { return bench_layer(*arguments); }};
 }

@@ -79,6 +79,47 @@ TEST(Bench, RunsWithoutPeersAndRefusesOptionsOutOfRange) {
   EXPECT_THROW((void)bench(model, options), Error);
 }
 
+TEST(Bench, ReportsWhatOnlyAGpuHas) {
+  BenchResult result;
+  result.timing = {.us_per_step = 2.0,
+                   .us_per_step_min = 1.5,
+                   .repeats = 3,
+                   .slope_us_per_step = 1.5,
+                   .intercept_us = 9.0};
+  result.gpu = GpuResult{.gpu = "some GPU",
+                         .plan = "2 groups",
+                         .recurrent_us_per_step = 1.25,
+                         .recurrent_intercept_us = 8.0,
+                         .first_call_us = 700.0,
+                         .repeated_call_us = 512.0,
+                         .parts = {{"exchange", 1.0, std::nullopt}, {"recurrent", 1.0, 1.25}}};
+  const json report = json::parse(to_json(result));
+  EXPECT_EQ(report.at("recurrent_us_per_step"), 1.25);
+  EXPECT_EQ(report.at("intercept_us"), 9.0);
+  EXPECT_EQ(report.at("first_call_us"), 700.0);
+  EXPECT_EQ(report.at("repeated_call_us"), 512.0);
+  EXPECT_EQ(report.at("gpu"), "some GPU");
+  EXPECT_FALSE(report.at("parts").at(0).contains("measured_us"));
+  EXPECT_EQ(report.at("parts").at(1).at("measured_us"), 1.25);
+  for (const char* words : {"some GPU", "2 groups", "exchange", "1.250"}) {
+    EXPECT_THAT(to_text(result), testing::HasSubstr(words));
+  }
+}
+
+TEST(Bench, TimesALayerOnTheGpu) {
+  if (gpu_count() == 0) GTEST_SKIP() << "no GPU";
+  BenchOptions options = quick();
+  options.engine = "cuda";
+  options.steps = 40;
+  const BenchResult result = bench(random_model({.hidden_size = 64, .dtype = DType::fp16}, 1), options);
+  EXPECT_EQ(result.engine, "cuda");
+  EXPECT_TRUE(result.peers.empty());
+  ASSERT_TRUE(result.gpu);
+  EXPECT_GT(result.gpu->recurrent_us_per_step, 0.0);
+  EXPECT_GT(result.gpu->first_call_us, 0.0);
+  EXPECT_EQ(result.gpu->parts.back().name, "whole layer");
+}
+
 TEST(Sweep, HasARowADensityAndTheDenseOneFirst) {
   SweepOptions options;
   options.densities = {0.25, 0.5};
