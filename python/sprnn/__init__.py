@@ -53,9 +53,10 @@ def verify(model: Union[Model, Path], engine: str = "auto", **options: Any) -> V
 
 
 def devices() -> Dict[str, Any]:
-    """This machine's processor and engines, and the descriptions of the GPUs that plans can be made for."""
+    """This machine's processor, GPUs and engines, and the descriptions of the GPUs that plans can be made for."""
     return {
         "cpu": json.loads(_core.device_json("cpu")),
+        "cuda": [json.loads(_core.device_json(f"cuda:{i}")) for i in range(_core.gpu_count())],
         "isas": _core.cpu_isas(),
         "engines": _core.engines(),
         "known": {name: json.loads(_core.device_json(name)) for name in ("h100", "h200", "a100")},

@@ -198,7 +198,8 @@ class Model:
 
         Sessions of it share the weights, and `save`, `explain` and `session` take its plan unless told otherwise.
 
-        target   "local", "cpu", "h100", "h200", "a100" or the path of a JSON description; it need not be there.
+        target   "local", "cpu", "cuda", "cuda:1", or a device that need not be there: "h100", "h200", "a100" or the path
+                 of a JSON description.
         batch    the batch that it is best for; it runs any.
         threads  of a cpu that it is planned for; 0: as many as there are.
         """
@@ -230,17 +231,25 @@ class Model:
         threads: int = 0,
         target: Optional[str] = None,
         isa: str = "",
+        device: int = 0,
+        deadline_seconds: float = 0.0,
     ) -> Session:
         """A session whose state is zeros.
 
-        engine   "cpu", "interpreter", "reference", or "auto": the first that runs the plan.
+        engine   "cuda", "cpu", "interpreter", "reference", or "auto": the first that runs the plan.
         batch    sequences side by side.
         threads  0: as many as are of use.
         target   the device planned for, as in `pack`; absent: the one that the model was packed for, else one that
                  the engine runs on.
         isa      of the cpu engine: "avx512", "avx2", "scalar"; empty: the best of this processor.
+        device   of engine cuda: which GPU.
+        deadline_seconds  of engine cuda: how long a timestep may wait for the others before the run is given up; 0:
+                 the environment variable SPRNN_DEADLINE, or 2 s.
         """
-        return Session(self._pack(engine, batch, threads, target), engine, batch, threads, isa)
+        if target is None and engine == "cuda" and self._packed is None:
+            target = f"cuda:{device}"
+        packed = self._pack(engine, batch, threads, target)
+        return Session(packed, engine, batch, threads, isa, device, deadline_seconds)
 
     def verify(
         self,
@@ -267,7 +276,8 @@ class Model:
             return self._packed
         if target is None:
             name = engine if engine != "auto" else os.environ.get("SPRNN_ENGINE") or "auto"
-            target = {"interpreter": "h100", "cpu": "cpu", "reference": "cpu"}.get(name, "local")  # what it runs
+            of_engine = {"cuda": "cuda", "cpu": "cpu", "interpreter": "h100", "reference": "cpu"}
+            target = of_engine.get(name, "local")
         return _core.pack(self._dense, _core.make_plan(self._dense, target, batch, threads))
 
     # ---- Files

@@ -135,7 +135,8 @@ SourcedModel from_arrays(const std::string& dtype, const std::vector<DirectionDa
   model.input_size = first.w_ih.cols;
   model.hidden_size = first.w_hr.empty() ? first.w_hh.cols : first.w_hr.cols;
   model.projection_size = first.w_hr.rows;
-  model = convert(model, parse_dtype(dtype));
+  const DType wanted = parse_dtype(dtype);
+  if (wanted != DType::fp32) model = convert(model, wanted);
   validate(model);
   return {std::move(model), nullptr, ""};
 }

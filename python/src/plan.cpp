@@ -6,12 +6,13 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <charconv>
 #include <memory>
 
 #include "bindings.hpp"
 #include "errors.hpp"
 #include "model.hpp"
-#include "sprnn/engine.hpp"
+#include "sprnn/cuda.hpp"
 #include "sprnn/verify.hpp"
 
 namespace nb = nanobind;
@@ -21,8 +22,16 @@ namespace sprnn::python {
 
 namespace {
 
+// As find_device, and "cuda" or "cuda:1" for a GPU of this machine.
 Device device_for(const std::string& target, int threads) {
   try {
+    if (target == "cuda") return find_gpu(0);
+    int ordinal = 0;
+    if (target.starts_with("cuda:")) {
+      const char* const end = target.data() + target.size();
+      const auto [rest, failure] = std::from_chars(target.data() + 5, end, ordinal);
+      if (failure == std::errc() && rest == end && ordinal >= 0) return find_gpu(ordinal);
+    }
     Device device = find_device(target);
     auto* cpu = std::get_if<CpuDescription>(&device.description);
     if (cpu != nullptr && threads > 0) cpu->threads = threads;
@@ -112,6 +121,7 @@ void bind_plan(nb::module_& module) {
   module.def(
       "device_json", [](const std::string& target) { return to_json(device_for(target, 0)); }, "target"_a);
   module.def("cpu_isas", &cpu_isas);
+  module.def("gpu_count", &gpu_count);
   module.def("engines", [] {
     std::vector<std::string> names;
     for (const Engine* engine : engines()) names.emplace_back(engine->name());

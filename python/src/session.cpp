@@ -35,13 +35,9 @@ class PythonSession::Use {
   std::atomic<bool>& busy_;
 };
 
-PythonSession::PythonSession(const PackedModel& model, const std::string& engine, int batch, int threads,
-                             const std::string& isa)
+PythonSession::PythonSession(const PackedModel& model, const std::string& engine,
+                             const SessionOptions& options)
     : packed_(model.packed) {
-  SessionOptions options;
-  options.batch = batch;
-  options.threads = threads;
-  options.isa = isa;
   session_ = find_engine(engine, plan()).session(packed_, options);
   const Problem& problem = plan().problem;
   const std::int64_t directions = problem.directions.size() > 1 && problem.directions[1].layer == 0 ? 2 : 1;
@@ -113,6 +109,35 @@ void PythonSession::run_pointers(std::int64_t steps, std::uintptr_t x, std::uint
   sequence.lengths = reinterpret_cast<const std::int64_t*>(lengths);
   sequence.batch_first = batch_first;
   run(sequence);
+}
+
+CudaSession& PythonSession::on_gpu() {
+  auto* const session = dynamic_cast<CudaSession*>(session_.get());
+  if (session == nullptr) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("this session is of engine {}: expected engine cuda", session_->engine()));
+  }
+  return *session;
+}
+
+void PythonSession::run_device(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
+                               bool batch_first, std::uintptr_t stream) {
+  const Use use(busy_);
+  DeviceSequence sequence;
+  sequence.steps = steps;
+  sequence.x = reinterpret_cast<const void*>(x);
+  sequence.y = reinterpret_cast<void*>(y);
+  sequence.lengths = reinterpret_cast<const std::int64_t*>(lengths);
+  sequence.batch_first = batch_first;
+  sequence.stream = reinterpret_cast<void*>(stream);
+  const nb::gil_scoped_release released;
+  on_gpu().run(sequence);
+}
+
+void PythonSession::check() {
+  const Use use(busy_);
+  const nb::gil_scoped_release released;
+  on_gpu().check();
 }
 
 // Without the interpreter's lock. A long sequence runs in parts, between which a Ctrl-C is heard; parts give
@@ -213,12 +238,20 @@ void PythonSession::set_weights(const PackedModel& model) {
 
 void bind_session(nb::module_& module) {
   nb::class_<PythonSession>(module, "Session")
-      .def(nb::init<const PackedModel&, const std::string&, int, int, const std::string&>(), "packed"_a,
-           "engine"_a, "batch"_a, "threads"_a, "isa"_a)
+      .def(
+          "__init__",
+          [](PythonSession* self, const PackedModel& model, const std::string& engine, int batch, int threads,
+             const std::string& isa, int device, double deadline_seconds) {
+            new (self) PythonSession(model, engine, {batch, threads, isa, device, deadline_seconds});
+          },
+          "packed"_a, "engine"_a, "batch"_a, "threads"_a, "isa"_a, "device"_a, "deadline_seconds"_a)
       .def("__call__", &PythonSession::call, "x"_a.none(), "lengths"_a.none() = nb::none(),
            "batch_first"_a = false, "out"_a.none() = nb::none())
       .def("_run_pointers", &PythonSession::run_pointers, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
            "batch_first"_a = false)
+      .def("_run_device", &PythonSession::run_device, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
+           "batch_first"_a = false, "stream"_a = 0)
+      .def("check", &PythonSession::check)
       .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none())
       .def("set_state", &PythonSession::set_state, "state"_a.none(), "entry"_a.none() = nb::none())
       .def("reset", &PythonSession::reset, "entry"_a.none() = nb::none())

@@ -10,20 +10,23 @@
 
 #include "arrays.hpp"
 #include "model.hpp"
-#include "sprnn/engine.hpp"
+#include "sprnn/cuda.hpp"
 
 namespace sprnn::python {
 
 class PythonSession {
  public:
-  PythonSession(const PackedModel& model, const std::string& engine, int batch, int threads,
-                const std::string& isa);
+  PythonSession(const PackedModel& model, const std::string& engine, const SessionOptions& options);
 
   // x [T, B, I], or [B, T, I] with batch_first, or [T, I] for a batch of one; y likewise.
   nanobind::object call(nanobind::handle x, nanobind::handle lengths, bool batch_first, nanobind::handle out);
   // The same on memory that the caller vouches for: float32, C order.
   void run_pointers(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
                     bool batch_first);
+  // The same on memory of the session's GPU, in the model's dtype, enqueued in a stream (sprnn/cuda.hpp).
+  void run_device(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
+                  bool batch_first, std::uintptr_t stream);
+  void check();
 
   // h, or (h, c) for an lstm; of all entries, or of one.
   [[nodiscard]] nanobind::object get_state(std::optional<int> entry);
@@ -41,6 +44,7 @@ class PythonSession {
   [[nodiscard]] Shape state_shape(std::optional<int> entry, bool cell) const;
   [[nodiscard]] bool is_lstm() const;
   void run(const Sequence& sequence);
+  [[nodiscard]] CudaSession& on_gpu();
 
   std::shared_ptr<const Packed> packed_;
   std::unique_ptr<Session> session_;

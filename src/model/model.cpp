@@ -173,7 +173,8 @@ void validate(const Model& model) {
       if (!std::isfinite(values[i])) {
         refuse(fmt::format("{}[{}] is {}: weights must be finite", name, i, values[i]));
       }
-      if (to_bits(DType::fp32, round_to(model.dtype, values[i])) != to_bits(DType::fp32, values[i])) {
+      if (model.dtype != DType::fp32 &&
+          to_bits(DType::fp32, round_to(model.dtype, values[i])) != to_bits(DType::fp32, values[i])) {
         refuse(fmt::format("{}[{}] is {}, which {} cannot hold; convert() the model to {} first", name, i,
                            values[i], to_string(model.dtype), to_string(model.dtype)));
       }

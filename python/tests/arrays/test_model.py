@@ -180,6 +180,7 @@ def test_verify():
 def test_devices():
     devices = sprnn.devices()
     assert devices["isas"][-1] == "scalar" and "cpu" in devices["engines"]
+    assert isinstance(devices["cuda"], list)
     assert set(devices["known"]) == {"h100", "h200", "a100"} and devices["cpu"]
 
 

@@ -1,0 +1,32 @@
+// one_step MODEL.sprnn THREADS CALLS: the median microseconds of a call with a single timestep, for
+// bench/python_call.py to compare with the same call from Python.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "sprnn/engine.hpp"
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  const auto packed = std::make_shared<const sprnn::Packed>(sprnn::load_packed(argv[1]));
+  const sprnn::Problem& problem = packed->plan.problem;
+  const auto session =
+      sprnn::find_engine("cpu", packed->plan).session(packed, {.batch = 1, .threads = std::atoi(argv[2])});
+  const std::vector<float> x(static_cast<std::size_t>(problem.input_size), 0.5F);
+  std::vector<float> y(static_cast<std::size_t>(problem.hidden_size));
+
+  constexpr int batches = 15;
+  const int calls = std::atoi(argv[3]);  // a batch
+  std::vector<double> microseconds;
+  for (int b = 0; b < batches; ++b) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < calls; ++i) session->run({.steps = 1, .x = x.data(), .y = y.data()});
+    const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+    microseconds.push_back(elapsed.count() / calls);
+  }
+  std::nth_element(microseconds.begin(), microseconds.begin() + batches / 2, microseconds.end());
+  std::printf("%.3f\n", microseconds[batches / 2]);
+}
