@@ -25,6 +25,8 @@ test-tsan: setup  ## Build and run the tests of threads under the thread sanitiz
 	@scripts/test.sh tsan
 
 test-python: wheel  ## Test the Python package: all its layers from the wheel, the arrays layer on each of SPRNN_PYTHONS
+	@scripts/setup.sh python
+	@scripts/fetch_models.sh || true
 	@scripts/test_python.sh
 
 wheel: setup  ## Make the Python wheel, with what is not glibc and libstdc++ in it (build/wheel)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs, through apt, the packages that are missing: setup.sh [build] [fuzz] [format]
+# Installs, through apt, the packages that are missing: setup.sh [build] [python] [fuzz] [format]
 # With everything in place it is done in an instant, without network and without root.
 set -euo pipefail
 
 declare -A packages=(
   [build]="build-essential cmake ninja-build pkg-config libhwy-dev libcli11-dev nlohmann-json3-dev libfmt-dev
            libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev ca-certificates python3 python3-pip python3-numpy spin"
+  [python]="libonnx-testdata espeak-ng"
   [fuzz]="clang libclang-rt-dev"
   [format]="clang-format-14"
 )

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -203,23 +204,35 @@ StoredTensor stored(std::string name, DType dtype, Shape shape, const std::vecto
   return tensor;
 }
 
-// A checkpoint of this model alone, for one that was made from arrays.
-Checkpoint checkpoint_of(const Model& model) {
-  Checkpoint checkpoint;
+// Why a checkpoint under PyTorch's names has no place for a model; empty if it has.
+std::string checkpoint_refusal(const SourcedModel& sourced) {
+  const Direction& first = sourced.model.layers.front().directions.front();
+  for (const Layer& layer : sourced.model.layers) {
+    for (const Direction& direction : layer.directions) {
+      const std::string what = !direction.cell.is_standard()     ? to_string(direction.cell)
+                               : !direction.peephole.empty()     ? "peepholes"
+                               : !(direction.cell == first.cell) ? "directions or layers of different cells"
+                               : direction.reverse && layer.directions.size() == 1
+                                   ? "a layer that runs in reverse alone"
+                                   : "";
+      if (!what.empty())
+        return fmt::format("a checkpoint under PyTorch's names has no place for {}: save as .sprnn", what);
+    }
+  }
+  return "";
+}
+
+// Appends a model that was made from arrays.
+void add_model(Checkpoint& checkpoint, const std::string& prefix, const SourcedModel& sourced) {
+  const std::string refusal = checkpoint_refusal(sourced);
+  if (!refusal.empty()) throw Error(ErrorCode::unsupported, refusal);
+  const Model& model = sourced.model;
   for (std::int64_t l = 0; l < model.num_layers(); ++l) {
     for (const Direction& direction : model.layers[static_cast<std::size_t>(l)].directions) {
-      if (!direction.cell.is_standard() || !direction.peephole.empty() ||
-          (direction.reverse && model.num_directions() == 1)) {
-        throw Error(ErrorCode::unsupported,
-                    fmt::format("a checkpoint under PyTorch's names has no place for {}: save as .sprnn",
-                                !direction.cell.is_standard() ? to_string(direction.cell)
-                                : !direction.peephole.empty() ? "peepholes"
-                                                              : "a layer that runs in reverse alone"));
-      }
       const auto add = [&](const char* name, Shape shape, const std::vector<float>& values) {
         if (values.empty()) return;
-        checkpoint.tensors.push_back(
-            stored(name + parameter_suffix(l, direction.reverse), model.dtype, std::move(shape), values));
+        checkpoint.tensors.push_back(stored(prefix + name + parameter_suffix(l, direction.reverse),
+                                            model.dtype, std::move(shape), values));
       };
       add("weight_ih", {direction.w_ih.rows, direction.w_ih.cols}, direction.w_ih.values);
       add("weight_hh", {direction.w_hh.rows, direction.w_hh.cols}, direction.w_hh.values);
@@ -228,12 +241,23 @@ Checkpoint checkpoint_of(const Model& model) {
       add("weight_hr", {direction.w_hr.rows, direction.w_hr.cols}, direction.w_hr.values);
     }
   }
-  return checkpoint;
+}
+
+// Several models by their prefixes in one file.
+void save_modules(const std::filesystem::path& path, const nb::dict& modules,
+                  std::map<std::string, std::string> metadata) {
+  Checkpoint checkpoint;
+  checkpoint.metadata = std::move(metadata);
+  for (const auto& [prefix, model] : modules)
+    add_model(checkpoint, nb::cast<std::string>(prefix), nb::cast<const SourcedModel&>(model));
+  save_checkpoint(checkpoint, path);
 }
 
 void save(const SourcedModel& sourced, const std::filesystem::path& path) {
   if (!sourced.checkpoint) {
-    save_checkpoint(checkpoint_of(sourced.model), path);
+    Checkpoint alone;
+    add_model(alone, "", sourced);
+    save_checkpoint(alone, path);
     return;
   }
   Checkpoint checkpoint = *sourced.checkpoint;
@@ -323,6 +347,8 @@ void bind_model(nb::module_& module) {
       "parse_cell", [](const std::string& name) { return data_of(parse_cell(name)); }, "name"_a);
   module.def(
       "cell_text", [](const CellData& data) { return to_string(cell_of(data)); }, "cell"_a);
+  module.def("checkpoint_refusal", &checkpoint_refusal, "model"_a);
+  module.def("save_modules", &save_modules, "path"_a, "modules"_a, "metadata"_a);
   module.def("prune_mask", &mask_of, "matrix"_a.none(), "density"_a, "pattern"_a, "gates"_a);
 }
 
