@@ -91,23 +91,7 @@ class LaneSums {
   // stores the entries that this lane kept.
   __device__ __forceinline__ void reduce_and_store(float* row_sums, bool any_row) {
     int first = 0;  // batch entry of sum_[0]
-#pragma unroll
-    for (int step = 0; M::lanes >> (step + 1) > 0; ++step) {
-      const int offset = M::lanes >> (step + 1);
-      if (width >> step > 1) {
-        const int half = width >> (step + 1);
-        const bool upper = threadIdx.x & offset;
-#pragma unroll
-        for (int j = 0; j < half; ++j) {
-          const float mine = upper ? sum_[j + half] : sum_[j];
-          const float theirs = upper ? sum_[j] : sum_[j + half];
-          sum_[j] = mine + __shfl_xor_sync(~0u, theirs, offset);
-        }
-        if (upper) first += half;
-      } else {
-        sum_[0] += __shfl_xor_sync(~0u, sum_[0], offset);
-      }
-    }
+    reduce<width, M::lanes / 2>(first);
     constexpr int kept = at_least_one(width / M::lanes);
     constexpr int repeated = at_least_one(M::lanes / width);  // lanes that end with the same entry
     if (!any_row || threadIdx.x % repeated != 0) return;
@@ -118,6 +102,29 @@ class LaneSums {
   }
 
  private:
+  // A template, since the compiler does not unroll the loop over steps for 16 entries and more, and an array that is
+  // indexed by a variable lies in local memory.
+  template <int Left, int Offset>
+  __device__ __forceinline__ void reduce(int& first) {
+    if constexpr (Offset > 0) {
+      if constexpr (Left > 1) {
+        constexpr int half = Left / 2;
+        const bool upper = threadIdx.x & Offset;
+#pragma unroll
+        for (int j = 0; j < half; ++j) {
+          const float mine = upper ? sum_[j + half] : sum_[j];
+          const float theirs = upper ? sum_[j] : sum_[j + half];
+          sum_[j] = mine + __shfl_xor_sync(~0u, theirs, Offset);
+        }
+        if (upper) first += half;
+        reduce<half, Offset / 2>(first);
+      } else {
+        sum_[0] += __shfl_xor_sync(~0u, sum_[0], Offset);
+        reduce<1, Offset / 2>(first);
+      }
+    }
+  }
+
   __device__ __forceinline__ static void load_word(const unsigned char* at, u32 (&word)[words]) {
     if constexpr (Image::word_bytes == 2) {
       word[0] = *reinterpret_cast<const u16*>(at);
