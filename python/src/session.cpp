@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <vector>
 
 #include "bindings.hpp"
@@ -140,6 +141,27 @@ void PythonSession::check() {
   on_gpu().check();
 }
 
+void PythonSession::run_whole(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
+                              bool batch_first, std::uintptr_t h0, std::uintptr_t c0, std::uintptr_t hn,
+                              std::uintptr_t cn) {
+  const auto size = static_cast<std::size_t>(std::ssize(plan().problem.directions) * session_->batch());
+  const std::size_t h_size = size * static_cast<std::size_t>(state_size_);
+  const std::size_t c_size = is_lstm() ? size * static_cast<std::size_t>(plan().problem.hidden_size) : 0;
+  const auto floats = [](std::uintptr_t address) { return reinterpret_cast<float*>(address); };
+  {
+    const Use use(busy_);
+    if (h0 == 0) {
+      session_->reset();
+    } else {
+      session_->set_state(std::span<const float>(floats(h0), h_size),
+                          std::span<const float>(floats(c0), c_size));
+    }
+  }
+  run_pointers(steps, x, y, lengths, batch_first);
+  const Use use(busy_);
+  session_->get_state(std::span<float>(floats(hn), h_size), std::span<float>(floats(cn), c_size));
+}
+
 // Without the interpreter's lock. A long sequence runs in parts, between which a Ctrl-C is heard; parts give
 // the same bits as the whole.
 void PythonSession::run(const Sequence& sequence) {
@@ -236,7 +258,24 @@ void PythonSession::set_weights(const PackedModel& model) {
   packed_ = model.packed;
 }
 
+namespace {
+
+// A digest of the 4-byte words at these addresses, which the caller vouches for: tells weights that were
+// changed behind the back of whoever counts their versions.
+std::uint64_t digest(const nb::ndarray<const std::uint64_t, nb::ndim<1>, nb::c_contig>& addresses) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a, a word at a time
+  for (std::size_t i = 0; i < addresses.shape(0); ++i) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, reinterpret_cast<const void*>(addresses(i)), sizeof word);
+    hash = (hash ^ word) * 0x100000001b3;
+  }
+  return hash;
+}
+
+}  // namespace
+
 void bind_session(nb::module_& module) {
+  module.def("_digest", &digest, "addresses"_a);
   nb::class_<PythonSession>(module, "Session")
       .def(
           "__init__",
@@ -252,6 +291,8 @@ void bind_session(nb::module_& module) {
       .def("_run_device", &PythonSession::run_device, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
            "batch_first"_a = false, "stream"_a = 0)
       .def("check", &PythonSession::check)
+      .def("_run_whole", &PythonSession::run_whole, "steps"_a, "x"_a, "y"_a, "lengths"_a, "batch_first"_a,
+           "h0"_a, "c0"_a, "hn"_a, "cn"_a)
       .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none())
       .def("set_state", &PythonSession::set_state, "state"_a.none(), "entry"_a.none() = nb::none())
       .def("reset", &PythonSession::reset, "entry"_a.none() = nb::none())

@@ -28,6 +28,11 @@ class PythonSession {
                   bool batch_first, std::uintptr_t stream);
   void check();
 
+  // A whole sequence from h0 and c0 (0: zeros) to hn and cn, on memory that the caller vouches for.
+  void run_whole(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
+                 bool batch_first, std::uintptr_t h0, std::uintptr_t c0, std::uintptr_t hn,
+                 std::uintptr_t cn);
+
   // h, or (h, c) for an lstm; of all entries, or of one.
   [[nodiscard]] nanobind::object get_state(std::optional<int> entry);
   void set_state(nanobind::handle state, std::optional<int> entry);

@@ -1,0 +1,186 @@
+"""The operator sprnn::rnn: a recurrent layer on masked weights, for eager, compiled and exported programs alike."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from . import dense
+from .dense import Outputs
+from .sessions import Layout, session_for
+
+# x [T, B, I], [B, T, I] with batch_first, or the data of a PackedSequence with its batch_sizes; h0, c0 [L*D, B, ...] or
+# zeros; weights as in torch.nn's _flat_weights; masks of those at the positions `masked`; mode as torch.nn's.
+_ARGUMENTS = (
+    "Tensor x, Tensor? batch_sizes, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor[] masks, int[] masked, "
+    "str mode, int num_layers, bool bidirectional, bool batch_first"
+)
+torch.library.define("sprnn::rnn", f"({_ARGUMENTS}) -> (Tensor y, Tensor hn, Tensor cn)")
+torch.library.define(
+    "sprnn::rnn_backward", f"(Tensor grad_y, Tensor grad_hn, Tensor grad_cn, {_ARGUMENTS}) -> Tensor[]"
+)
+rnn = torch.ops.sprnn.rnn.default
+
+
+@torch.library.impl("sprnn::rnn", "default")
+def _rnn(
+    x: Tensor,
+    batch_sizes: Optional[Tensor],
+    h0: Optional[Tensor],
+    c0: Optional[Tensor],
+    weights: List[Tensor],
+    masks: List[Tensor],
+    masked: List[int],
+    mode: str,
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+) -> Outputs:
+    layout = Layout(mode, num_layers, bidirectional)
+    if x.device.type == "cpu" and x.numel() > 0:
+        padded, lengths = (x, None) if batch_sizes is None else _padded(x, batch_sizes)
+        batch_first = batch_first and batch_sizes is None
+        with session_for(weights, masks, masked, layout, padded.size(0 if batch_first else 1)) as session:
+            if session is not None:
+                y, hn, cn = _run(session, padded, lengths, h0, c0, weights, layout, batch_first)
+                if lengths is not None:
+                    y = torch._VF._pack_padded_sequence(y, lengths, False)[0]
+                return y, hn, cn
+    y, hn, cn = dense.run(x, batch_sizes, h0, c0, weights, masks, masked, *layout, batch_first)
+    return y.contiguous(), hn, cn
+
+
+def _padded(data: Tensor, batch_sizes: Tensor) -> Tuple[Tensor, Tensor]:
+    """[T, B, I], and the length of each sequence."""
+    return torch._VF._pad_packed_sequence(data, batch_sizes, False, 0.0, batch_sizes.size(0))
+
+
+def _run(
+    session: Any,
+    x: Tensor,
+    lengths: Optional[Tensor],
+    h0: Optional[Tensor],
+    c0: Optional[Tensor],
+    weights: Sequence[Tensor],
+    layout: Layout,
+    batch_first: bool,
+) -> Outputs:
+    """On the CPU's engines, which read and write float32."""
+    dtype = x.dtype
+    x = x.float().contiguous()
+    directions = 2 if layout.bidirectional else 1
+    rows, width = weights[1].shape
+    states = layout.num_layers * directions
+    y = torch.empty((*x.shape[:2], directions * width), dtype=torch.float32)
+    hn = torch.empty((states, session.batch, width), dtype=torch.float32)
+    cn = torch.empty((states, session.batch, rows // 4) if layout.mode == "LSTM" else 0, dtype=torch.float32)
+    h0, c0 = (None if s is None else s.float().contiguous() for s in (h0, c0))
+    session._run_whole(
+        x.size(1 if batch_first else 0),
+        x.data_ptr(),
+        y.data_ptr(),
+        0 if lengths is None else lengths.data_ptr(),
+        batch_first,
+        0 if h0 is None else h0.data_ptr(),
+        0 if c0 is None else c0.data_ptr(),
+        hn.data_ptr(),
+        cn.data_ptr(),
+    )
+    return y.to(dtype), hn.to(dtype), cn.to(dtype)
+
+
+@torch.library.register_fake("sprnn::rnn")
+def _rnn_fake(
+    x: Tensor,
+    batch_sizes: Optional[Tensor],
+    h0: Optional[Tensor],
+    c0: Optional[Tensor],
+    weights: List[Tensor],
+    masks: List[Tensor],
+    masked: List[int],
+    mode: str,
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+) -> Outputs:
+    directions = 2 if bidirectional else 1
+    rows, width = weights[1].shape
+    batch = x.size(0 if batch_first else 1) if h0 is None else h0.size(1)
+    y = x.new_empty((*x.shape[:-1], directions * width))
+    hn = x.new_empty((num_layers * directions, batch, width))
+    cn = x.new_empty((num_layers * directions, batch, rows // 4) if mode == "LSTM" else (0,))
+    return y, hn, cn
+
+
+# ---- Gradients: by PyTorch's own operations, which run forward once more. An operator too, so that a compiled
+# program takes it as a whole.
+
+
+@torch.library.impl("sprnn::rnn_backward", "default")
+def _rnn_backward(
+    grad_y: Tensor,
+    grad_hn: Tensor,
+    grad_cn: Tensor,
+    x: Tensor,
+    batch_sizes: Optional[Tensor],
+    h0: Optional[Tensor],
+    c0: Optional[Tensor],
+    weights: List[Tensor],
+    masks: List[Tensor],
+    masked: List[int],
+    mode: str,
+    num_layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+) -> List[Tensor]:
+    with torch.enable_grad():
+        x, h0, c0 = (None if t is None else t.detach().requires_grad_() for t in (x, h0, c0))  # type: ignore
+        weights = [w.detach().requires_grad_() for w in weights]
+        # cuDNN keeps what its backward needs in training only.
+        outputs = dense.run(
+            x, batch_sizes, h0, c0, weights, masks, masked, mode, num_layers, bidirectional, batch_first, train=True
+        )
+        count = 3 if mode == "LSTM" else 2
+        inputs = [t for t in (x, h0, c0, *weights) if t is not None]
+        grads = torch.autograd.grad(outputs[:count], inputs, (grad_y, grad_hn, grad_cn)[:count])
+    return [g.contiguous() for g in grads]
+
+
+@torch.library.register_fake("sprnn::rnn_backward")
+def _rnn_backward_fake(
+    grad_y: Tensor,
+    grad_hn: Tensor,
+    grad_cn: Tensor,
+    x: Tensor,
+    batch_sizes: Optional[Tensor],
+    h0: Optional[Tensor],
+    c0: Optional[Tensor],
+    weights: List[Tensor],
+    *rest: Any,
+) -> List[Tensor]:
+    return [t.new_empty(t.shape) for t in (x, h0, c0, *weights) if t is not None]
+
+
+def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Outputs) -> None:
+    x, batch_sizes, h0, c0, weights, masks, *ctx.options = inputs
+    ctx.count = len(weights)
+    ctx.save_for_backward(x, batch_sizes, h0, c0, *weights, *masks)
+
+
+def _backward(ctx: Any, grad_y: Tensor, grad_hn: Tensor, grad_cn: Tensor) -> Tuple[Any, ...]:
+    x, batch_sizes, h0, c0, *rest = ctx.saved_tensors
+    weights, masks = rest[: ctx.count], rest[ctx.count :]
+    grads = iter(
+        torch.ops.sprnn.rnn_backward(
+            grad_y, grad_hn, grad_cn, x, batch_sizes, h0, c0, weights, masks, *ctx.options
+        )
+    )
+    of_x, of_h0, of_c0 = (None if t is None else next(grads) for t in (x, h0, c0))
+    # PyTorch wants the structure of the inputs, and takes a list of numbers as one leaf unless it is empty.
+    of_masked = None if masks else []
+    return of_x, None, of_h0, of_c0, list(grads), [None] * len(masks), of_masked, None, None, None, None
+
+
+torch.library.register_autograd("sprnn::rnn", _backward, setup_context=_setup_context)

@@ -1,0 +1,212 @@
+"""Weights as sessions: packed once, packed again when they change, shared by all calls on the same tensors.
+
+An operator has no place of its own for a session, and must work on any tensors that it is given, also those of a
+compiled or an exported program. So the packed form is kept here, found by the storage of the weights, and taken as
+current while their version counters stand still.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import threading
+from collections import OrderedDict
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from .. import _core
+from ..model import Model
+from ..session import Session
+from .dense import masked_weights
+
+DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+CELLS = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "GRU": "gru", "LSTM": "lstm"}
+MOST_SEQUENCES = 4096  # of one session
+
+_MOST_WEIGHTS = 256  # sets of weights kept
+_MOST_PACKED = 4  # batch sizes that one set is packed for
+_SAMPLES = 16  # elements of a tensor that are compared
+_REPLAN = 0.1  # change of the number of non-zeros from which on another plan may be better
+
+
+class Layout(NamedTuple):
+    """What the weights do not say themselves."""
+
+    mode: str  # PyTorch's: RNN_TANH, RNN_RELU, GRU, LSTM
+    num_layers: int
+    bidirectional: bool
+
+
+def weight_names(count: int, layout: Layout) -> List[str]:
+    """PyTorch's names of `count` weights, in its order."""
+    directions = 2 if layout.bidirectional else 1
+    per_direction = count // (layout.num_layers * directions)
+    names = ["weight_ih", "weight_hh"]
+    names += ["bias_ih", "bias_hh"] if per_direction >= 4 else []
+    names += ["weight_hr"] if per_direction % 2 else []
+    return [
+        f"{name}_l{layer}{'_reverse' * direction}"
+        for layer in range(layout.num_layers)
+        for direction in range(directions)
+        for name in names
+    ]
+
+
+def to_model(weights: Sequence[Tensor], layout: Layout) -> Model:
+    """The weights as a model of sprnn; float64 is rounded to float32."""
+    with torch.no_grad():
+        values = [w.float().contiguous().cpu().numpy() for w in weights]
+    arrays = dict(zip(weight_names(len(values), layout), values))
+    return Model(arrays, CELLS[layout.mode], dtype=DTYPES.get(weights[0].dtype, "fp32"))
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version  # a tensor made for inference only has no counter
+
+
+class _Packed:
+    """The weights as packed for one batch size, with the sessions that no call is using."""
+
+    def __init__(self, model: Model, batch: int) -> None:
+        self.packed = model._pack("auto", batch, 0, None)
+        self.generation = 0
+        self.idle: Dict[int, List[Tuple[int, Session]]] = {}  # by threads; with the generation of their weights
+
+
+class _Weights:
+    """One set of weights."""
+
+    def __init__(self, tensors: Sequence[Tensor], layout: Layout) -> None:
+        self.layout = layout
+        self.lock = threading.Lock()
+        # A weak reference keeps the address of a storage from being used again, so equal addresses are one storage.
+        self.storages = [StorageWeakRef(t.untyped_storage()) for t in tensors]
+        self.versions: Optional[List[int]] = None
+        self.by_batch: OrderedDict[int, _Packed] = OrderedDict()
+        self.refused = False
+        self.nonzeros = 0
+        self.addresses: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self.digest = 0
+
+    def is_of(self, tensors: Sequence[Tensor]) -> bool:
+        return all(r.cdata == t.untyped_storage()._cdata for r, t in zip(self.storages, tensors))
+
+    def expired(self) -> bool:
+        return any(r.expired() for r in self.storages)
+
+    def update(
+        self, weights: Sequence[Tensor], masks: Sequence[Tensor], masked: Sequence[int], versions: List[int]
+    ) -> None:
+        """Packs anew what was packed of weights that have changed since."""
+        if versions == self.versions and _core._digest(self.addresses) == self.digest:
+            return
+        self.versions = None  # of nothing, should this fail
+        flat = masked_weights(weights, masks, masked)
+        # What diverged is PyTorch's to compute: sprnn takes finite weights only.
+        self.refused = not all(bool(torch.isfinite(w).all()) for w in flat)
+        nonzeros = sum(int(torch.count_nonzero(w)) for w in flat)
+        if self.refused or abs(nonzeros - self.nonzeros) > _REPLAN * self.nonzeros:
+            self.by_batch.clear()
+        if not self.by_batch:
+            self.nonzeros = nonzeros
+        elif not self.refused:
+            model = to_model(flat, self.layout)
+            for kept in self.by_batch.values():
+                kept.packed = _core.pack(model._dense, kept.packed.plan)
+                kept.generation += 1
+        self.addresses = _sample(weights, flat)
+        self.digest = _core._digest(self.addresses)
+        self.versions = versions
+
+    def packed(
+        self, weights: Sequence[Tensor], masks: Sequence[Tensor], masked: Sequence[int], batch: int
+    ) -> _Packed:
+        found = self.by_batch.get(batch)
+        if found is None:
+            found = self.by_batch[batch] = _Packed(
+                to_model(masked_weights(weights, masks, masked), self.layout), batch
+            )
+            while len(self.by_batch) > _MOST_PACKED:
+                self.by_batch.popitem(last=False)
+        self.by_batch.move_to_end(batch)
+        return found
+
+
+def _sample(weights: Sequence[Tensor], masked: Sequence[Tensor]) -> npt.NDArray[np.uint64]:
+    """Addresses of a few stored elements of each weight. A change through `.data`, as old code makes it, is counted
+    by no version; one that touches a whole tensor is seen here."""
+    addresses = []
+    for weight, values in zip(weights, masked):
+        if weight.device.type != "cpu" or not weight.is_contiguous() or weight.numel() < 2:
+            continue
+        stored = np.flatnonzero(values.reshape(-1)[:-1].float().numpy())
+        if stored.size == 0:
+            stored = np.arange(weight.numel() - 1)
+        chosen = stored[np.linspace(0, stored.size - 1, _SAMPLES).astype(np.int64)]
+        addresses.append((weight.data_ptr() + chosen * weight.element_size()) & ~3)
+    return np.concatenate(addresses).astype(np.uint64) if addresses else np.empty(0, np.uint64)
+
+
+_lock = threading.Lock()
+_known: OrderedDict[Tuple[object, ...], _Weights] = OrderedDict()
+
+
+def _find(tensors: Sequence[Tensor], layout: Layout) -> _Weights:
+    key = (layout, *[t.data_ptr() for t in tensors])
+    with _lock:
+        found = _known.get(key)
+        if found is None or not found.is_of(tensors):
+            for old in [k for k, entry in _known.items() if entry.expired()]:
+                del _known[old]
+            while len(_known) >= _MOST_WEIGHTS:
+                _known.popitem(last=False)
+            found = _known[key] = _Weights(tensors, layout)
+        _known.move_to_end(key)
+        return found
+
+
+@contextlib.contextmanager
+def session_for(
+    weights: Sequence[Tensor], masks: Sequence[Tensor], masked: Sequence[int], layout: Layout, batch: int
+) -> Iterator[Optional[Session]]:
+    """A session of the weights for this call alone, or None: no engine runs them."""
+    if weights[0].dtype not in DTYPES or not 1 <= batch <= MOST_SEQUENCES:
+        yield None
+        return
+    tensors = [*weights, *masks]
+    entry = _find(tensors, layout)
+    threads = torch.get_num_threads()
+    with entry.lock:
+        entry.update(weights, masks, masked, [_version(t) for t in tensors])
+        if entry.refused:
+            found = None
+        else:
+            found = entry.packed(weights, masks, masked, batch)
+            generation, packed = found.generation, found.packed
+            idle = found.idle.setdefault(threads, [])
+            made, session = idle.pop() if idle else (generation, None)
+    if found is None:
+        yield None
+        return
+    if session is None:
+        session = Session(packed, "auto", batch, 0, "")  # as many threads as are of use,
+        if session.threads > threads:  # but not more than PyTorch may take
+            session = Session(packed, "auto", batch, threads, "")
+    elif made != generation:
+        session._set_packed(packed)
+    yield session
+    idle.append((generation, session))
+
+
+def clear() -> None:
+    """Forgets all packed weights; they are packed again when they are next used."""
+    with _lock:
+        _known.clear()
+
+
+atexit.register(clear)  # while there is an interpreter that sessions can be freed under
