@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, Union
 
 import torch
 from torch import Tensor
@@ -172,8 +172,10 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
         # Training changes the weights before they are used again: not worth packing. An exported program is for later.
         trains = self.training and torch.is_grad_enabled() and not torch.compiler.is_exporting()
         if drops or trains or _autocast(x):
-            return _run_dense(*arguments, dropout=self.dropout, train=self.training)
-        return op.rnn(*arguments)  # type: ignore[no-any-return]
+            y, hn, cn = _run_dense(*arguments, dropout=self.dropout, train=self.training)
+        else:
+            y, hn, cn = op.rnn(*arguments)
+        return y, hn, cn
 
     def _layout(self) -> Layout:
         return Layout(self.mode, self.num_layers, self.bidirectional)
@@ -326,7 +328,7 @@ def adopt(module: torch.nn.RNNBase) -> RecurrentLayer:
 _Layer = TypeVar("_Layer", bound=torch.nn.RNNBase)
 
 
-def _copy(module: torch.nn.RNNBase, cls: Type[_Layer]) -> _Layer:
+def _copy(module: torch.nn.RNNBase, cls: Callable[..., _Layer]) -> _Layer:
     """A `cls` of the same sizes with copies of the weights."""
     options: Dict[str, Any] = {"nonlinearity": module.nonlinearity} if module.mode.startswith("RNN") else {}
     if module.mode == "LSTM":
@@ -349,8 +351,8 @@ def _copy(module: torch.nn.RNNBase, cls: Type[_Layer]) -> _Layer:
         if name in module._parameters:
             trained = weight.requires_grad
         elif name + "_orig" in module._parameters:  # torch.nn.utils.prune; the product itself may be out of date
-            orig = module._parameters[name + "_orig"]
-            weight, trained = orig * module._buffers[name + "_mask"], orig.requires_grad
+            orig = getattr(module, name + "_orig")
+            weight, trained = orig * getattr(module, name + "_mask"), orig.requires_grad
         setattr(layer, name, torch.nn.Parameter(weight.detach().clone(), requires_grad=trained))
     layer._init_flat_weights()
     layer.train(module.training)

@@ -179,7 +179,7 @@ def _backward(ctx: Any, grad_y: Tensor, grad_hn: Tensor, grad_cn: Tensor) -> Tup
     )
     of_x, of_h0, of_c0 = (None if t is None else next(grads) for t in (x, h0, c0))
     # PyTorch wants the structure of the inputs, and takes a list of numbers as one leaf unless it is empty.
-    of_masked = None if masks else []
+    of_masked: Optional[List[int]] = None if masks else []
     return of_x, None, of_h0, of_c0, list(grads), [None] * len(masks), of_masked, None, None, None, None
 
 

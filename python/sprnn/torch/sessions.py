@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 from collections import OrderedDict
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -73,7 +74,8 @@ class _Packed:
     """The weights as packed for one batch size, with the sessions that no call is using."""
 
     def __init__(self, model: Model, batch: int) -> None:
-        self.packed = model._pack("auto", batch, 0, None)
+        target = None if os.environ.get("SPRNN_ENGINE") else "cpu"  # the forced engine may want another
+        self.packed = model._pack("auto", batch, 0, target)
         self.generation = 0
         self.idle: Dict[int, List[Tuple[int, Session]]] = {}  # by threads; with the generation of their weights
 
@@ -194,9 +196,9 @@ def session_for(
         yield None
         return
     if session is None:
-        session = Session(packed, "auto", batch, 0, "")  # as many threads as are of use,
+        session = Session(packed, "auto", batch, 0, "", 0, 0.0)  # as many threads as are of use,
         if session.threads > threads:  # but not more than PyTorch may take
-            session = Session(packed, "auto", batch, threads, "")
+            session = Session(packed, "auto", batch, threads, "", 0, 0.0)
     elif made != generation:
         session._set_packed(packed)
     yield session
