@@ -37,9 +37,11 @@ struct BenchOptions {
   int threads = 0;  // 0: as many as affinity and the cgroup quota allow; peers take the same number
   std::string isa;
   std::uint64_t seed = 0;
-  bool peers = true;  // they run on the CPU: engine cuda has none
-  int rounds = 7;     // turns that each contestant gets
-  int device = 0;     // cuda: which GPU
+  bool peers = true;              // they run on the CPU: engine cuda has none
+  int rounds = 7;                 // turns that each contestant gets
+  int device = 0;                 // cuda: which GPU
+  double deadline_seconds = 0.0;  // cuda: as in SessionOptions
+  GatherWishes wishes = {};       // of the GPU plan, where one is made
   Progress progress;
 };
 
@@ -98,8 +100,8 @@ struct BenchResult {
 
 // Runs the packed model against the peers in turns. Throws Error(internal) if our output is wrong.
 [[nodiscard]] BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& options);
-// The same, planned and packed for `options.engine` first: for this CPU, a GPU
-// of this machine for "cuda", or an h100 for "interpreter".
+// The same, planned and packed for `options.engine` first: for what
+// choose_target says.
 [[nodiscard]] BenchResult bench(const Model& model, const BenchOptions& options);
 
 // One object: us_per_step, us_per_step_min, threads, isa, dtype, peers: [{name, us_per_step, ...} or {name,

@@ -55,9 +55,12 @@ OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& w
                          std::span<const double> reference, const BenchOptions& options) {
   const DType dtype = packed->plan.problem.dtype;
   const Engine& engine = find_engine(options.engine, packed->plan);
-  std::unique_ptr<Session> session = engine.session(
-      std::move(packed),
-      {.batch = options.batch, .threads = options.threads, .isa = options.isa, .device = options.device});
+  std::unique_ptr<Session> session =
+      engine.session(std::move(packed), {.batch = options.batch,
+                                         .threads = options.threads,
+                                         .isa = options.isa,
+                                         .device = options.device,
+                                         .deadline_seconds = options.deadline_seconds});
   OwnEntrant own;
   own.session = session.get();
   if (own.session->engine() == "cuda") {
@@ -82,10 +85,10 @@ OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& w
 }
 
 std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& options) {
-  const Device device = options.engine == "cuda"
-                            ? find_gpu(options.device)
-                            : find_device(options.engine == "interpreter" ? "h100" : "cpu");
-  return std::make_shared<const Packed>(pack(model, make_plan(describe(model, options.batch), device)));
+  const Problem problem = describe(model, options.batch);
+  const Device device = choose_target(options.engine, problem).device;
+  return std::make_shared<const Packed>(
+      pack(model, make_plan(problem, device, {.cpu = {}, .gather = options.wishes})));
 }
 
 }  // namespace sprnn::bench

@@ -31,7 +31,7 @@ struct OwnEntrant {
 [[nodiscard]] OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& workload,
                                        std::span<const double> reference, const BenchOptions& options);
 
-// Planned for the device that options.engine is meant for.
+// Planned for what options.engine runs on.
 [[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& options);
 
 }  // namespace sprnn::bench

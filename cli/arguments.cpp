@@ -14,15 +14,20 @@ constexpr const char* patterns = "unstructured, row, global, block:RxC, unit:UxC
 
 // CLI11's own conversion reads 010 as eight and takes what nobody means (0x, true).
 template <class Number>
+Number parse_number(const std::string& flag, const std::string& text, Number least, Number most) {
+  Number parsed{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
+  if (error != std::errc{} || end != text.data() + text.size() || parsed < least || parsed > most)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} is '{}': expected a whole number from {} to {}", flag, text, least, most));
+  return parsed;
+}
+
+template <class Number>
 CLI::Option* add_number(CLI::App& app, const std::string& flag, Number& value, Number least, Number most,
                         const std::string& meaning) {
   const auto parse = [&value, flag, least, most](const std::string& text) {
-    Number parsed{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-    if (error != std::errc{} || end != text.data() + text.size() || parsed < least || parsed > most)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("{} is '{}': expected a whole number from {} to {}", flag, text, least, most));
-    value = parsed;
+    value = parse_number<Number>(flag, text, least, most);
   };
   return app.add_option_function<std::string>(flag, parse, meaning)->type_name("N");
 }
@@ -96,6 +101,56 @@ void add_engine(CLI::App& app, EngineArguments& engine) {
          "--isa", check_processor,
          "Instruction set of the cpu engine: avx512, avx2 or scalar; by default the best")
       ->type_name("S");
+  const auto parse_seconds = [&engine](const std::string& text) {
+    double seconds = 0.0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+    if (error != std::errc{} || end != text.data() + text.size() || !(seconds > 0.0 && seconds <= 1e6))
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--deadline is '{}': expected seconds, more than 0, at most 1e6", text));
+    engine.deadline_seconds = seconds;
+  };
+  app.add_option_function<std::string>(
+         "--deadline", parse_seconds,
+         "How long a timestep of engine cuda may wait for another CTA before the "
+         "run is given up; by default SPRNN_DEADLINE, or 2")
+      ->type_name("SECONDS");
+}
+
+void add_gpu_plan(CLI::App& app, GatherWishes& wishes) {
+  constexpr const char* group = "GPU plan (instead of the planner's choice)";
+  const auto number = [&](const std::string& flag, std::optional<int>& wish, int least, int most,
+                          const std::string& meaning) {
+    const auto parse = [&wish, flag, least, most](const std::string& text) {
+      wish = parse_number<int>(flag, text, least, most);
+    };
+    app.add_option_function<std::string>(flag, parse, meaning)->type_name("N")->group(group);
+  };
+  number("--groups", wishes.groups, 1, 4096, "Groups of CTAs that each hold all weights");
+  number("--ctas", wishes.ctas, 1, 4096, "CTAs of a group, one an SM");
+  number("--warps", wishes.warps, 4, 32, "Warps of a CTA, a multiple of 4");
+  number("--lanes", wishes.lanes_a_row, 1, 32, "Lanes that sum a row: 1, 2, 4, ... 32");
+  number("--poll-wait", wishes.poll_wait_cycles, 0, 1 << 20,
+         "Cycles between a CTA's own store and its first poll");
+  const auto flag = [&](const std::string& name, std::optional<bool>& wish, bool value,
+                        const std::string& meaning) {
+    app.add_flag_callback(
+           name, [&wish, value] { wish = value; }, meaning)
+        ->group(group);
+  };
+  flag("--no-stamps", wishes.stamps, false, "A grid barrier a timestep instead of stamped words");
+  flag("--no-wide-loads", wishes.wide_loads, false, "One batch entry a shared-memory load");
+  flag("--no-bank-order", wishes.bank_order, false, "A row's non-zeros in the order of their columns");
+  flag("--fence", wishes.fence, true, "A fence in the exchange");
+  const auto on_or_off = [&wishes](const std::string& text) {
+    if (text != "on" && text != "off")
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--opaque-pairs is '{}': expected on or off", text));
+    wishes.opaque_pairs = text == "on";
+  };
+  app.add_option_function<std::string>("--opaque-pairs", on_or_off,
+                                       "on or off: keep the compiler from unpacking pairs ahead of time")
+      ->type_name("on|off")
+      ->group(group);
 }
 
 void add_threads(CLI::App& app, int& threads) {
@@ -106,8 +161,8 @@ void add_threads(CLI::App& app, int& threads) {
 void add_run_target(CLI::App& app, EngineArguments& engine) {
   app.add_option(
          "--target", engine.target,
-         "What a checkpoint is planned for: cpu, h100, h200, a100, local or FILE.json; by default h100 for "
-         "the interpreter, else this CPU")
+         "What a checkpoint is planned for: cpu, h100, h200, a100, local or FILE.json; by default this "
+         "machine's GPU if --engine runs the model there, an h100 for the interpreter, else this CPU")
       ->type_name("D");
 }
 
@@ -168,6 +223,13 @@ void teach(CLI::App& app, const std::string& text) {
   app.footer(text + R"(
 Exit status: 0 done; 1 a check failed; 2 bad usage, input or output; 3 no device,
 device error or deadline; 4 a fault of sprnn itself.)");
+}
+
+SessionOptions session_options(const EngineArguments& engine, int batch) {
+  return {.batch = batch,
+          .threads = engine.threads,
+          .isa = engine.isa,
+          .deadline_seconds = engine.deadline_seconds};
 }
 
 void check_isa(const EngineArguments& arguments, std::string_view engine) {

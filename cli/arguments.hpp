@@ -29,6 +29,8 @@ struct EngineArguments {
   std::optional<std::string> target;  // what a checkpoint is planned for; absent: what the engine wants
   int threads = 0;
   std::string isa;
+  GatherWishes wishes;            // of the GPU plan that a checkpoint gets
+  double deadline_seconds = 0.0;  // 0: the engine's own
 };
 
 void add_model(CLI::App& app, ModelArguments& model, bool required = true);  // MODEL and the three below
@@ -36,9 +38,11 @@ void add_prefix(CLI::App& app, std::optional<std::string>& prefix);
 CLI::Option* add_cell(CLI::App& app, std::optional<Cell>& cell);
 void add_dtype(CLI::App& app, std::optional<DType>& dtype, const std::string& by_default);
 
-void add_engine(CLI::App& app, EngineArguments& engine);  // --engine, --threads, --isa
+void add_engine(CLI::App& app, EngineArguments& engine);  // --engine, --threads, --isa, --deadline
 void add_threads(CLI::App& app, int& threads);
 void add_run_target(CLI::App& app, EngineArguments& engine);  // --target of the verbs that run
+// --groups, --no-stamps and the like, in a group of their own in --help.
+void add_gpu_plan(CLI::App& app, GatherWishes& wishes);
 void add_batch(CLI::App& app, int& batch, const std::string& meaning);
 void add_steps(CLI::App& app, std::int64_t& steps);
 void add_seed(CLI::App& app, std::uint64_t& seed);
@@ -52,6 +56,8 @@ void add_json(CLI::App& app, bool& json);
 
 // What follows the options in a verb's --help: how to use it, then the exit statuses.
 void teach(CLI::App& app, const std::string& text);
+
+[[nodiscard]] SessionOptions session_options(const EngineArguments& engine, int batch);
 
 // --isa must belong to the engine that is going to run.
 void check_isa(const EngineArguments& arguments, std::string_view engine);

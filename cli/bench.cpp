@@ -54,6 +54,7 @@ ExitStatus bench_layer(const Arguments& arguments) {
     check_isa(arguments.engine, options.engine);
     options.threads = arguments.engine.threads;
     options.isa = arguments.engine.isa;
+    options.deadline_seconds = arguments.engine.deadline_seconds;
     options.peers = !arguments.no_peers;
     options.progress = [&progress](double part, std::string_view what) {
       return progress.report(part, what);
@@ -91,6 +92,7 @@ Verb add_bench(CLI::App& root) {
   add_steps(*app, arguments->options.steps);
   add_engine(*app, arguments->engine);
   add_run_target(*app, arguments->engine);
+  add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.seed);
   app->add_flag("--no-peers", arguments->no_peers, "Time our engine alone");
   add_json(*app, arguments->json);

@@ -1,7 +1,6 @@
 // sprnn devices: what this machine has, and the descriptions that plans can be made for.
 #include <fmt/format.h>
 
-#include <array>
 #include <memory>
 
 #include "cli/load.hpp"
@@ -11,8 +10,6 @@
 namespace sprnn::cli {
 
 namespace {
-
-constexpr std::array known_gpus{"h100", "h200", "a100"};
 
 struct Arguments {
   std::string name;  // empty: all of them
@@ -45,7 +42,7 @@ ExitStatus list_devices(const Arguments& arguments) {
   if (arguments.json) {
     Json known = Json::array(), gpus = Json::array();
     for (int i = 0; i < gpu_count(); ++i) gpus.push_back(Json::parse(to_json(find_gpu(i))));
-    for (const char* name : known_gpus) known.push_back(Json::parse(to_json(find_device(name))));
+    for (const Device& gpu : known_gpus()) known.push_back(Json::parse(to_json(gpu)));
     print_json({{"cpu", Json::parse(to_json(cpu))}, {"isas", cpu_isas()}, {"cuda", gpus}, {"known", known}});
     return done;
   }
@@ -57,8 +54,7 @@ ExitStatus list_devices(const Arguments& arguments) {
   }
   if (gpu_count() == 0) text += "  cuda  no GPU to run on\n";
   text += "Known descriptions, which plans and packs can be made for:\n";
-  for (const char* name : known_gpus)
-    text += fmt::format("  {:<5} {}\n", name, describe_device(find_device(name)));
+  for (const Device& gpu : known_gpus()) text += fmt::format("  {:<5} {}\n", gpu.name, describe_device(gpu));
   print(text);
   return done;
 }
@@ -73,13 +69,14 @@ Verb add_devices(CLI::App& root) {
       ->type_name("");
   add_json(*app, arguments->json);
   teach(*app, R"(Lists the processor (threads that affinity and the cgroup quota allow, instruction sets,
-caches), whether there is a CUDA engine, and the GPUs that --target knows by name. With a
-DEVICE and --json it prints one description, which --target FILE.json reads back: change a
-figure there to plan for a device that has no name here.
+caches) and the GPUs of this machine, and the GPUs that --target knows by name. With a DEVICE
+and --json it prints one description, which --target FILE.json reads back: change a figure
+there to plan for a device that has no name here. local is this machine's GPU if it has one.
 
 Examples:
   sprnn devices
   sprnn devices h100 --json > my-h100.json
+  sprnn devices local --json > this-gpu.json
 )");
   return {app, [arguments] { return list_devices(*arguments); }};
 }

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <string>
 
 namespace sprnn::cli {
@@ -18,15 +17,10 @@ std::string list_modules(const std::vector<ModuleInfo>& modules) {
   return list;
 }
 
-// What a checkpoint is planned for when nobody said: the GPU of this machine, or its CPU; the interpreter
-// walks a GPU's bytes.
-Device target_of(const EngineArguments& engine) {
-  if (engine.target) return find_target(*engine.target, engine.threads);
-  const char* forced = std::getenv("SPRNN_ENGINE");
-  const bool force = engine.engine == "auto" && forced != nullptr;
-  const std::string name = force ? forced : engine.engine;
-  if (name == "cuda") return find_gpu(0);
-  return find_target(name == "interpreter" ? "h100" : "cpu", engine.threads);
+Device with_threads(Device device, int threads) {
+  auto* cpu = std::get_if<CpuDescription>(&device.description);
+  if (cpu != nullptr && threads > 0) cpu->threads = threads;
+  return device;
 }
 
 // A file packed for a CPU runs on any.
@@ -36,13 +30,16 @@ bool same_target(const Device& a, const Device& b) { return a.is_gpu() || b.is_g
 
 Device find_target(const std::string& name, int threads) {
   try {
-    Device device = find_device(name);
-    auto* cpu = std::get_if<CpuDescription>(&device.description);
-    if (cpu != nullptr && threads > 0) cpu->threads = threads;
-    return device;
+    return with_threads(find_device(name), threads);
   } catch (const Error& error) {  // which may not name the file
     throw Error(error.code(), fmt::format("{}: {}", name, error.what()));
   }
+}
+
+Target default_target(const std::string& engine, const Problem& problem, int threads) {
+  Target target = choose_target(engine, problem);
+  target.device = with_threads(std::move(target.device), threads);
+  return target;
 }
 
 bool is_packed(const std::filesystem::path& path) {
@@ -129,11 +126,20 @@ std::shared_ptr<const Packed> load_for_engine(const ModelArguments& arguments, c
         ErrorCode::invalid_argument,
         fmt::format("--target {}: {} was packed for {}: leave --target out, or pack it again for {}",
                     *engine.target, arguments.path.string(), packed->plan.device.name, *engine.target));
+  if (engine.wishes != GatherWishes{})
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("options of the GPU plan (--groups, --no-stamps, ...) were given, but {} has its "
+                            "plan in it: leave them out, or give them to `sprnn pack`",
+                            arguments.path.string()));
   return packed;
 }
 
 std::shared_ptr<const Packed> pack_for_engine(const Model& model, const EngineArguments& engine, int batch) {
-  return std::make_shared<const Packed>(pack(model, make_plan(describe(model, batch), target_of(engine))));
+  const Device device = engine.target
+                            ? find_target(*engine.target, engine.threads)
+                            : default_target(engine.engine, describe(model, batch), engine.threads).device;
+  return std::make_shared<const Packed>(
+      pack(model, make_plan(describe(model, batch), device, {{}, engine.wishes})));
 }
 
 }  // namespace sprnn::cli

@@ -30,6 +30,9 @@ namespace sprnn::cli {
 // find_device; a CPU gets the threads that were asked for, unless that is 0.
 [[nodiscard]] Device find_target(const std::string& name, int threads);
 
+// What a model is planned for when --target was not given: what choose_target says, with its reason.
+[[nodiscard]] Target default_target(const std::string& engine, const Problem& problem, int threads);
+
 // Ready for an engine: a checkpoint is planned and packed for the engine's target, a packed file must
 // have been packed for --target where that is given.
 [[nodiscard]] std::shared_ptr<const Packed> load_for_engine(const ModelArguments& arguments,

@@ -15,7 +15,8 @@ namespace {
 struct Arguments {
   ModelArguments model;
   std::filesystem::path out;
-  std::string target = "local";
+  std::optional<std::string> target;
+  GatherWishes wishes;
   int threads = 0;
   int batch = 1;
   bool json = false;
@@ -55,9 +56,11 @@ ExitStatus pack_file(const Arguments& arguments) {
   {
     Progress progress("reading " + printable(arguments.model.path.string()));
     const Model model = load_model(arguments.model);
-    progress.phase("planning for " + printable(arguments.target));
-    const Plan plan =
-        make_plan(describe(model, arguments.batch), find_target(arguments.target, arguments.threads));
+    const Device device =
+        arguments.target ? find_target(*arguments.target, arguments.threads)
+                         : default_target("auto", describe(model, arguments.batch), arguments.threads).device;
+    progress.phase("planning for " + printable(device.name));
+    const Plan plan = make_plan(describe(model, arguments.batch), device, {{}, arguments.wishes});
     progress.phase("packing");
     packed = pack(model, plan);
     progress.phase("writing " + printable(arguments.out.string()));
@@ -88,8 +91,12 @@ Verb add_pack(CLI::App& root) {
       ->required()
       ->type_name("");
   app->add_option("OUT", arguments->out, "The .sprnn file to write")->required()->type_name("");
-  app->add_option("--target", arguments->target, "cpu, h100, h200, a100, local (default) or FILE.json")
+  app->add_option("--target", arguments->target,
+                  "cpu, h100, h200, a100, local or FILE.json; by default this machine's GPU if it runs the "
+                  "model, else "
+                  "its CPU")
       ->type_name("D");
+  add_gpu_plan(*app, arguments->wishes);
   add_batch(*app, arguments->batch,
             "The batch to plan for, a hint: the file runs at any batch; by default 1");
   add_prefix(*app, arguments->model.prefix);
@@ -99,7 +106,7 @@ Verb add_pack(CLI::App& root) {
   add_json(*app, arguments->json);
   teach(*app, R"(Makes the plan that `sprnn explain` shows and lays the non-zeros out as the engine reads
 them. The file holds data only and loads without planning. FILE.json is a device
-description as `sprnn devices NAME --json` prints it; local is this machine's best device.
+description as `sprnn devices NAME --json` prints it; local is this machine's GPU, else its CPU.
 The report says how well packing went: bytes, padding, for a GPU the shared-memory
 wavefronts a load before and after ordering and the balance between CTAs.
 

@@ -170,7 +170,7 @@ Outcome run_model(const Arguments& arguments) {
 
   const Engine& engine = find_engine(arguments.engine.engine, packed->plan);
   check_isa(arguments.engine, engine.name());
-  const auto session = engine.session(packed, {batch, arguments.engine.threads, arguments.engine.isa});
+  const auto session = engine.session(packed, session_options(arguments.engine, batch));
   session->set_state(h, c);
   FloatArray y{output_shape(sizes),
                std::vector<float>(static_cast<std::size_t>(sizes.steps * sizes.batch * sizes.output))};
@@ -235,6 +235,7 @@ Verb add_run(CLI::App& root) {
   app->add_flag("--batch-first", arguments->batch_first, "x and y are [B, T, ...]");
   add_engine(*app, arguments->engine);
   add_run_target(*app, arguments->engine);
+  add_gpu_plan(*app, arguments->engine.wishes);
   add_json(*app, arguments->json);
   teach(*app, R"(Shapes, with T timesteps, batch B, input size I, hidden size H, L layers, D directions
 (1 or 2) and R = H, or P with a projection:

@@ -33,6 +33,8 @@ ExitStatus sweep_model(const Arguments& arguments) {
     options.run.engine = arguments.engine.engine;
     options.run.threads = arguments.engine.threads;
     options.run.isa = arguments.engine.isa;
+    options.run.deadline_seconds = arguments.engine.deadline_seconds;
+    options.run.wishes = arguments.engine.wishes;
     options.run.progress = [&progress](double part, std::string_view what) {
       return progress.report(part, what);
     };
@@ -63,6 +65,7 @@ Verb add_sweep(CLI::App& root) {
   app->get_option("--batch")->excludes(input);
   app->get_option("--steps")->excludes(input);
   add_engine(*app, arguments->engine);
+  add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.run.seed);
   add_json(*app, arguments->json);
   teach(*app, R"(Prunes the model's weights by magnitude to each density, runs it, and prints a table: the

@@ -31,6 +31,7 @@ ExitStatus verify_model(const Arguments& arguments) {
     check_isa(arguments.engine, options.engine);
     options.threads = arguments.engine.threads;
     options.isa = arguments.engine.isa;
+    options.deadline_seconds = arguments.engine.deadline_seconds;
     progress.phase(fmt::format("running {} and the reference", options.engine));
     result = verify(packed, options);
   }
@@ -63,6 +64,7 @@ Verb add_verify(CLI::App& root) {
   add_steps(*app, arguments->options.steps);
   add_engine(*app, arguments->engine);
   add_run_target(*app, arguments->engine);
+  add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.seed);
   add_json(*app, arguments->json);
   teach(*app, R"(Runs random input [T, B, I] from random states through the engine and through the textbook

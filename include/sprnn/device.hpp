@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -44,9 +45,11 @@ struct Device {
   bool operator==(const Device&) const = default;
 };
 
-// "h100", "h200", "a100", "cpu" (this machine's processor), "local" (the best device of this machine),
-// or the path of a JSON file as to_json writes it. Throws Error naming what was expected.
+// "h100", "h200", "a100", "cpu" (this machine's processor), "local" (the GPU of this machine if engine cuda
+// can use it, else its processor), or the path of a JSON file as to_json writes it. Throws Error naming what
+// was expected.
 [[nodiscard]] Device find_device(std::string_view name_or_path);
+[[nodiscard]] std::span<const Device> known_gpus();  // those with a name of their own, by data sheet
 [[nodiscard]] Device this_cpu();
 [[nodiscard]] std::string to_json(const Device& device);
 [[nodiscard]] Device device_from_json(std::string_view json);

@@ -94,6 +94,15 @@ class Engine {
 // By name; "auto": the first without a refusal. Throws Error(unsupported) with each engine's refusal.
 [[nodiscard]] const Engine& find_engine(std::string_view name, const Plan& plan);
 
+// What a model is planned for when nobody has said for what, so that find_engine(engine, plan) suits it.
+struct Target {
+  Device device;
+  std::string reason;  // why it is not the GPU that this machine has; empty if it is, or has none
+};
+// cuda: the first GPU; interpreter: an h100; cpu and reference: this CPU; auto: the GPU if there is one that
+// runs this problem's cells, else this CPU. Throws Error(device) where cuda has no GPU.
+[[nodiscard]] Target choose_target(std::string_view engine, const Problem& problem);
+
 // Instruction sets of the cpu engine on this processor, the best first: {"avx512", "avx2", "scalar"}.
 [[nodiscard]] std::vector<std::string> cpu_isas();
 

@@ -96,6 +96,7 @@ struct GatherWishes {
   std::optional<bool> opaque_pairs = std::nullopt;
   std::optional<bool> fence = std::nullopt;
   std::optional<InputStorage> w_ih = std::nullopt;
+  bool operator==(const GatherWishes&) const = default;
 };
 
 }  // namespace sprnn

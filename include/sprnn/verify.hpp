@@ -16,6 +16,7 @@ struct VerifyOptions {
   std::uint64_t seed = 0;
   int threads = 0;
   std::string isa{};
+  double deadline_seconds = 0.0;  // as in SessionOptions
 };
 
 struct VerifyResult {

@@ -8,6 +8,7 @@
 #include "engines/cuda/engine.hpp"
 #include "engines/interpreter/engine.hpp"
 #include "engines/reference/engine.hpp"
+#include "engines/registry.hpp"
 #include "sprnn/engine.hpp"
 #include "sprnn/error.hpp"
 
@@ -35,17 +36,20 @@ const Engine& first_willing(const Plan& plan) {
 
 std::span<const Engine* const> engines() noexcept {
   // The reference comes last: it runs everything, slowly.
-  static const std::array<const Engine*, 4> all = {&cuda_engine(), &cpu_engine(), &interpreter_engine(), &reference_engine()};
+  static const std::array<const Engine*, 4> all = {&cuda_engine(), &cpu_engine(), &interpreter_engine(),
+                                                   &reference_engine()};
   return all;
 }
 
+std::string_view wanted_engine(std::string_view name) noexcept {
+  if (name != "auto") return name;
+  const char* forced = std::getenv("SPRNN_ENGINE");
+  return forced == nullptr || *forced == '\0' ? name : forced;
+}
+
 const Engine& find_engine(std::string_view name, const Plan& plan) {
-  if (name == "auto") {
-    const char* forced = std::getenv("SPRNN_ENGINE");
-    if (forced == nullptr || *forced == '\0' || std::string_view(forced) == "auto")
-      return first_willing(plan);
-    name = forced;
-  }
+  name = wanted_engine(name);
+  if (name == "auto") return first_willing(plan);
   for (const Engine* engine : engines()) {
     if (engine->name() != name) continue;
     const std::string refusal = engine->refusal(plan);

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <array>
 
-#include "base/atomic_file.hpp"
 #include "base/json.hpp"
 #include "sprnn/error.hpp"
 
@@ -13,8 +12,6 @@ namespace sprnn {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::size_t max_description_bytes = 1 << 20;  // far more than any has
 
 // NVIDIA's data sheets and the CUDA C++ Programming Guide's table of compute capabilities. The default of
 // GpuDescription is an H100 SXM.
@@ -122,22 +119,9 @@ Device device_from_json(std::string_view text) try {
               fmt::format("device description: {}; `sprnn devices` prints one to start from", e.what()));
 }
 
-Device find_device(std::string_view name_or_path) {
-  if (name_or_path == "h100") return {"h100", GpuDescription{}};
-  if (name_or_path == "h200") return {"h200", h200()};
-  if (name_or_path == "a100") return {"a100", a100()};
-  if (name_or_path == "cpu" || name_or_path == "local") return this_cpu();
-  const std::filesystem::path path(name_or_path);
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) {
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("device \"{}\": expected h100, h200, a100, cpu, local, or the path of a JSON file that "
-                    "describes one (no such file)",
-                    name_or_path));
-  }
-  const std::vector<std::byte> text = read_file(path, max_description_bytes);
-  return device_from_json({reinterpret_cast<const char*>(text.data()), text.size()});
+std::span<const Device> known_gpus() {
+  static const std::array<Device, 3> all = {{{"h100", GpuDescription{}}, {"h200", h200()}, {"a100", a100()}}};
+  return all;
 }
 
 }  // namespace sprnn

@@ -26,6 +26,13 @@ std::int64_t Plan::state_bytes() const noexcept {
 
 Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& options) {
   check(problem, ErrorCode::invalid_argument);
+  if (!device.is_gpu() && options.gather != GatherWishes{}) {
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("groups, stamps or another choice of a GPU plan was asked for, but the plan is for {}, "
+                    "a CPU: choose a GPU as target (h100, local where there is one, ...)",
+                    device.name));
+  }
   Plan plan{device, problem, {}};
   for (const DirectionProblem& direction : problem.directions) {
     plan.directions.push_back(device.is_gpu() ? gather::plan(problem, direction, device, options.gather)

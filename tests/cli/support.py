@@ -42,7 +42,8 @@ class CliTest(unittest.TestCase):
 
     def sprnn(self, *arguments, environment=None, **options):
         completed = subprocess.run([BINARY, *map(str, arguments)], cwd=self.directory, timeout=240,
-                                   env={**os.environ, **(environment or {})},
+                                   # What auto and local mean does not depend on the machine: it has no GPU.
+                                   env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
                                    **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
                                       "stderr": subprocess.PIPE, **options})
         completed.stdout = completed.stdout or b""

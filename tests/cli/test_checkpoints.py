@@ -201,6 +201,37 @@ class Pack(CliTest):
         self.assertIn("layer 1", text)
         self.assertEqual(self.listing(), ["m.sprnn", "model.safetensors"])
 
+    def test_switches_of_the_gpu_plan(self):
+        self.save_model(Model("lstm", 8, 64, density=0.2))
+        target = ["--target", "h100", "--batch", "4", "--dtype", "fp16"]
+        switches = ["--groups", "2", "--ctas", "8", "--warps", "8", "--lanes", "4", "--poll-wait", "37", "--no-stamps",
+                    "--no-wide-loads", "--no-bank-order", "--fence", "--opaque-pairs", "on"]
+        plan = self.json("explain", "model.safetensors", *target, *switches)["directions"][0]["choice"]
+        self.assertEqual((plan["groups"], plan["ctas"], plan["warps"], plan["w_hh"]["lanes_a_row"]), (2, 8, 8, 4))
+        self.assertEqual((plan["poll_wait_cycles"], plan["word_bytes"]), (37, 2))
+        self.assertEqual((plan["stamps"], plan["bank_order"], plan["fence"], plan["opaque_pairs"]),
+                         (False, False, True, True))
+        # pack and the interpreter take them too; a packed file has its plan already, but explain plans anew.
+        self.succeed("pack", "model.safetensors", "m.sprnn", *target, *switches)
+        self.assertEqual(self.json("explain", "m.sprnn")["directions"][0]["choice"], plan)
+        anew = self.json("explain", "m.sprnn", "--batch", "4", "--groups", "1")
+        self.assertEqual((anew["device"]["name"], anew["directions"][0]["choice"]["groups"]), ("h100", 1))
+        self.assertTrue(self.json("verify", "model.safetensors", "--engine", "interpreter", "--batch", "4", "--steps",
+                                  "4", "--dtype", "fp16", *switches)["passed"])
+        self.refuse("verify", "m.sprnn", "--engine", "interpreter", "--no-stamps", says=["m.sprnn", "plan"])
+        self.refuse("explain", "model.safetensors", "--target", "cpu", "--groups", "2", says=["GPU", "cpu"])
+        self.refuse("explain", "model.safetensors", *target, "--groups", "300", says=["groups", "300"])
+        self.refuse("explain", "model.safetensors", *target, "--warps", "5", says=["warps", "multiple of 4"])
+        self.refuse("explain", "model.safetensors", *target, "--opaque-pairs", "maybe", says=["maybe", "on or off"])
+
+    def test_explain_says_which_engine_runs_it(self):
+        self.save_model(Model("gru", 8, 32, density=0.2))
+        self.assertIn("cpu          runs it", self.succeed("explain", "model.safetensors").out)
+        engines = self.json("explain", "model.safetensors", "--target", "h100")["engines"]
+        self.assertEqual([engine["name"] for engine in engines], ["cuda", "cpu", "interpreter", "reference"])
+        self.assertIn("NVIDIA", engines[0]["refusal"])
+        self.assertEqual(engines[2]["refusal"], "")
+
     def test_packing_a_packed_file_anew_in_place(self):
         self.save_model(Model("gru", 8, 32, density=0.2))
         self.succeed("pack", "model.safetensors", "a.sprnn", "--target", "h100")

@@ -251,6 +251,7 @@ class RunRefusals(CliTest):
         self.refuse_run("--engine", "cuda", status=3, says="NVIDIA")
         self.refuse_run("--isa", "sse9", says=["sse9", "scalar"])
         self.refuse_run("--isa", "scalar", "--engine", "reference", says=["--isa", "reference"])
+        self.refuse_run("--deadline", "0", says=["--deadline", "0"])
         self.refuse_run("--threads", "-1", says=["--threads", "-1"])
         self.refuse_run("--threads", "010x", says=["--threads", "010x"])
 

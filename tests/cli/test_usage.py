@@ -112,8 +112,11 @@ class Devices(CliTest):
     def test_json(self):
         devices = self.json("devices")
         self.assertIn("scalar", devices["isas"])
-        self.assertIsNone(devices["cuda"])
+        self.assertEqual(devices["cuda"], [])
         self.assertEqual([device["name"] for device in devices["known"]], ["h100", "h200", "a100"])
+
+    def test_local_is_the_processor_where_there_is_no_gpu(self):
+        self.assertEqual(self.json("devices", "local"), self.json("devices", "cpu"))
 
     def test_a_description_is_a_target(self):
         self.save_model(Model("tanh", 3, 4))

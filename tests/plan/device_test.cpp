@@ -19,6 +19,7 @@ TEST(Device, BuiltInsRoundTripThroughJson) {
   EXPECT_EQ(find_device("a100").gpu().sm_count, 108);
   EXPECT_GT(find_device("h200").gpu().memory_bytes, find_device("h100").gpu().memory_bytes);
   EXPECT_FALSE(find_device("cpu").is_gpu());
+  for (const Device& gpu : known_gpus()) EXPECT_EQ(find_device(gpu.name), gpu);
 }
 
 TEST(Device, IsReadFromAFile) {

@@ -102,6 +102,15 @@ Compiled compile(const std::string& kernel, const std::string& plan_source, int 
   return compiled;
 }
 
+std::string compiler_refusal() {
+  try {
+    (void)nvrtc();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 std::string compile_cached(const std::string& kernel, const std::string& plan_source, int capability) {
   return compile(kernel, plan_source, capability).cubin;
 }

@@ -17,7 +17,10 @@ struct Compiled {
 // missing, Error(internal) with its log when it refuses the source.
 [[nodiscard]] Compiled compile(const std::string& kernel, const std::string& plan_source, int capability);
 
-// The same through the cache on disk (kernel_cache.hpp), if there is one.
+// Empty if NVRTC can be loaded, else why not.
+[[nodiscard]] std::string compiler_refusal();
+
+// compile() through the cache on disk (kernel_cache.hpp), if there is one.
 [[nodiscard]] std::string compile_cached(const std::string& kernel, const std::string& plan_source,
                                          int capability);
 

@@ -11,6 +11,14 @@ namespace sprnn {
 
 namespace {
 
+std::string missing_cell(const Problem& problem) {
+  for (const DirectionProblem& direction : problem.directions) {
+    if (!direction.cell.is_standard()) return fmt::format("has no {} cell", to_string(direction.cell));
+    if (direction.peephole) return "has no lstm with peepholes";
+  }
+  return "";
+}
+
 class CudaEngine final : public Engine {
  public:
   [[nodiscard]] std::string_view name() const noexcept override { return "cuda"; }
@@ -35,10 +43,7 @@ class CudaEngine final : public Engine {
                            plan.device.name);
       }
     }
-    for (const DirectionProblem& direction : plan.problem.directions) {
-      if (!direction.cell.is_standard()) return fmt::format("has no {} cell", to_string(direction.cell));
-      if (direction.peephole) return "has no lstm with peepholes";
-    }
+    if (std::string missing = missing_cell(plan.problem); !missing.empty()) return missing;
     try {
       return misfit(plan, *cuda::gpu(device));
     } catch (const Error& error) {
@@ -74,6 +79,11 @@ class CudaEngine final : public Engine {
 const Engine& cuda_engine() {
   static const CudaEngine engine;
   return engine;
+}
+
+std::string cuda_lacks(const Problem& problem) {
+  if (std::string missing = missing_cell(problem); !missing.empty()) return missing;
+  return cuda::compiler_refusal();
 }
 
 int gpu_count() { return cuda::gpu_count(); }

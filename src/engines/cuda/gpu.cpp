@@ -23,7 +23,11 @@ int attribute(int device, int which) {
 GpuDescription describe(int device) {
   const int capability =
       10 * attribute(device, attribute_capability_major) + attribute(device, attribute_capability_minor);
-  GpuDescription gpu = find_device(capability >= 90 ? "h100" : "a100").gpu();
+  const std::span<const Device> known = known_gpus();
+  const auto nearest = std::find_if(known.begin(), known.end(), [&](const Device& sheet_of) {
+    return sheet_of.gpu().compute_capability <= capability;
+  });
+  GpuDescription gpu = (nearest == known.end() ? known.back() : *nearest).gpu();
   const GpuDescription sheet = gpu;
   gpu.compute_capability = capability;
   gpu.sm_count = attribute(device, attribute_sm_count);
