@@ -1,54 +1,122 @@
-// gpu_cases [--part K/N] [--only TEXT]: runs the cases, prints a table of those that fail and `N passed, N
-// failed`. Exit status: 0, 1 a case failed, 2 bad usage, 3 no GPU.
+// gpu_cases [--part K/N] [--only TEXT] [--list] [--record FOLDER --commit HASH]: runs the cases whose names
+// contain TEXT, prints a table and, last, `N passed, N failed`. Exit status: 0, 1 a case failed, 2 bad usage,
+// 3 no GPU.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <string_view>
 
-#include "gpu/case.hpp"
+#include "gpu/record.hpp"
 #include "sprnn/cuda.hpp"
-#include "sprnn/error.hpp"
 
-int main(int argc, char** argv) {
-  using namespace sprnn;
-  int part = 0, parts = 1;
-  std::string only;
+namespace sprnn::test {
+namespace {
+
+struct Options {
+  int part = 1, parts = 1;
+  std::string only, record_folder, commit;
+  bool list = false;
+};
+
+bool parse(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--part") == 0 && i + 1 < argc) {
-      std::sscanf(argv[++i], "%d/%d", &part, &parts);
-    } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
-      only = argv[++i];
-    } else {
-      fmt::print(stderr, "usage: gpu_cases [--part K/N] [--only TEXT]\n");
-      return 2;
+    const std::string_view name = argv[i];
+    if (name == "--list") {
+      options.list = true;
+      continue;
     }
+    if (i + 1 == argc) return false;
+    const char* value = argv[++i];
+    if (name == "--part") {
+      char end = 0;
+      if (std::sscanf(value, "%d/%d%c", &options.part, &options.parts, &end) != 2) return false;
+      if (options.part < 1 || options.part > options.parts) return false;
+    } else if (name == "--only") {
+      options.only = value;
+    } else if (name == "--record") {
+      options.record_folder = value;
+    } else if (name == "--commit") {
+      options.commit = value;
+    } else {
+      return false;
+    }
+  }
+  return options.record_folder.empty() == options.commit.empty();
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  add_oracle_cases(cases);
+  add_path_cases(cases);
+  add_nonfinite_cases(cases);
+  add_chunk_cases(cases);
+  add_device_cases(cases);
+  add_exchange_cases(cases);
+  add_hostile_cases(cases);
+  add_process_cases(cases);
+  return cases;
+}
+
+std::vector<Case> chosen_cases(const Options& options) {
+  std::vector<Case> chosen;
+  int index = 0;
+  for (Case& one : all_cases()) {
+    if (one.name.find(options.only) == std::string::npos) continue;
+    if (index++ % options.parts == options.part - 1) chosen.push_back(std::move(one));
+  }
+  return chosen;
+}
+
+int run(const Options& options) {
+  const std::vector<Case> cases = chosen_cases(options);
+  if (options.list) {
+    for (const Case& one : cases) fmt::print("{}\n", one.name);
+    return 0;
   }
   if (gpu_count() == 0) {
     fmt::print("no GPU: nothing was run\n");
     return 3;
   }
-  std::vector<test::Case> cases;
-  test::add_oracle_cases(cases);
+  Record record{options.commit, options.parts > 1 ? fmt::format("{}", options.part) : "", {}};
   int passed = 0, failed = 0;
-  const auto begin = std::chrono::steady_clock::now();
-  for (std::size_t i = 0; i < cases.size(); ++i) {
-    if (static_cast<int>(i) % parts != part % parts || cases[i].name.find(only) == std::string::npos)
-      continue;
-    test::CaseResult result;
+  fmt::print("{:6} {:>9} {:>9} {:>7}  case\n", "", "error", "bound", "s");
+  for (const Case& one : cases) {
+    const auto begin = std::chrono::steady_clock::now();
+    CaseResult result;
     try {
-      result = cases[i].run();
+      result = one.run();
     } catch (const std::exception& error) {
       result.note = error.what();
+      if (result.note.empty()) result.note = "threw";
     }
+    const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     (result.passed() ? passed : failed) += 1;
-    if (!result.passed()) {
-      fmt::print("FAILED {} | error {:.2e}, bound {:.2e} {}\n", cases[i].name, result.error, result.bound,
-                 result.note.substr(0, 600));
-      std::fflush(stdout);
-    }
+    fmt::print("{:6} {:9.2e} {:9.2e} {:7.2f}  {}\n", result.passed() ? "passed" : "FAILED", result.error,
+               result.bound, s, one.name);
+    if (!result.note.empty()) fmt::print("       {}\n", result.note);
+    std::fflush(stdout);
+    record.results.emplace_back(one.name, std::move(result));
   }
-  const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  fmt::print("{:.1f} s\n{} passed, {} failed\n", s, passed, failed);
-  return failed == 0 ? 0 : 1;
+  if (!options.record_folder.empty()) fmt::print("record: {}\n", write_record(record, options.record_folder));
+  fmt::print("{} passed, {} failed\n", passed, failed);
+  return failed == 0 && passed > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace sprnn::test
+
+int main(int argc, char** argv) {
+  sprnn::test::Options options;
+  if (!sprnn::test::parse(argc, argv, options)) {
+    fmt::print(stderr,
+               "usage: gpu_cases [--part K/N] [--only TEXT] [--list] [--record FOLDER --commit HASH]\n");
+    return 2;
+  }
+  try {
+    return sprnn::test::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "gpu_cases: {}\n", error.what());
+    return 1;
+  }
 }

@@ -1,70 +1,12 @@
 // Engine cuda against the float64 reference: random shapes, masks, devices planned for, lengths, wishes.
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "gpu/case.hpp"
-#include "interpreter/support.hpp"
+#include "gpu/run_model.hpp"
 #include "plan/strategy.hpp"
-#include "sprnn/cuda.hpp"
-#include "sprnn/error.hpp"
 
 namespace sprnn::test {
 
 namespace {
-
-// Through one session, outputs poisoned before and guarded, in chunks of `chunk` steps; twice, for the same
-// bits.
-CaseResult run_case(const Model& model, const Inputs& inputs, const Device& device,
-                    const GatherWishes& wishes, std::int64_t chunk, bool batch_first) {
-  const auto packed = pack_for(model, device, static_cast<int>(inputs.batch), wishes);
-  const Problem& problem = packed->plan.problem;
-  SessionOptions options;
-  options.batch = static_cast<int>(inputs.batch);
-  const auto session = find_engine("cuda", packed->plan).session(packed, options);
-  const std::size_t per_layer = problem.directions.size() > 1 && problem.directions[1].layer == 0 ? 2 : 1;
-  const std::size_t width = per_layer * static_cast<std::size_t>(problem.directions.front().w_hh.cols);
-  const auto batch = static_cast<std::size_t>(inputs.batch);
-  const auto in = static_cast<std::size_t>(problem.input_size);
-  const auto steps = static_cast<std::size_t>(inputs.steps);
-  std::vector<float> x = inputs.x;
-  if (batch_first) {
-    for (std::size_t t = 0; t < steps; ++t) {
-      for (std::size_t b = 0; b < batch; ++b) {
-        std::copy_n(inputs.x.begin() + static_cast<std::ptrdiff_t>((t * batch + b) * in), in,
-                    x.begin() + static_cast<std::ptrdiff_t>((b * steps + t) * in));
-      }
-    }
-  }
-  Output outputs[2];
-  for (Output& output : outputs) {
-    session->set_state(inputs.h0, inputs.c0);
-    GuardedOutput y(steps * batch * width);
-    const std::int64_t step = chunk == 0 ? inputs.steps : chunk;
-    for (std::int64_t begin = 0; begin < inputs.steps; begin += step) {
-      Sequence sequence;
-      sequence.steps = std::min(step, inputs.steps - begin);
-      sequence.x = x.data() + static_cast<std::size_t>(begin) * batch * in;
-      sequence.y = y.data() + static_cast<std::size_t>(begin) * batch * width;
-      sequence.batch_first = batch_first;
-      if (!inputs.lengths.empty()) sequence.lengths = inputs.lengths.data();
-      session->run(sequence);
-    }
-    if (!y.problem().empty()) return {0, 0, y.problem()};
-    output = {{y.values().begin(), y.values().end()}, inputs.h0, inputs.c0};
-    if (batch_first) {
-      for (std::size_t t = 0; t < steps; ++t) {
-        for (std::size_t b = 0; b < batch; ++b) {
-          std::copy_n(y.values().begin() + static_cast<std::ptrdiff_t>((b * steps + t) * width), width,
-                      output.y.begin() + static_cast<std::ptrdiff_t>((t * batch + b) * width));
-        }
-      }
-    }
-    session->get_state(output.h, output.c);
-  }
-  const Errors errors = compare(model, inputs, outputs[0]);
-  return {errors.error, errors.bound, outputs[0] == outputs[1] ? "" : "other bits when run again"};
-}
 
 struct Drawn {
   ModelSpec spec;
@@ -122,7 +64,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
                              .density = 0.3};
         cases.push_back({fmt::format("256 steps, batch 3: {}", to_string(spec)), [spec] {
                            const Model model = random_model(spec);
-                           return run_case(model, random_inputs(model, 256, 3, 7), find_gpu(0), {}, 0, false);
+                           return check_model(model, random_inputs(model, 256, 3, 7), find_gpu(0));
                          }});
       }
     }
@@ -135,8 +77,9 @@ void add_oracle_cases(std::vector<Case>& cases) {
                                  d.batch_first ? ", batch first" : "", d.device, to_string(d.spec)),
                      [d] {
                        const Model model = random_model(d.spec);
-                       return run_case(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                                       device_of(d.device), {}, d.chunk, d.batch_first);
+                       return check_model(model,
+                                          random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                                          device_of(d.device), {}, {d.chunk, d.batch_first});
                      }});
   }
   std::vector<GatherWishes> wishes;
@@ -164,7 +107,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
       cases.push_back({fmt::format("wish {}: 8 steps, batch 8, {}; {}", cases.size(), to_string(spec), text),
                        [spec, wish] {
                          const Model model = random_model(spec);
-                         return run_case(model, random_inputs(model, 8, 8, 3), find_gpu(0), wish, 0, false);
+                         return check_model(model, random_inputs(model, 8, 8, 3), find_gpu(0), wish);
                        }});
     }
   }

@@ -1,0 +1,259 @@
+// Never hanging: waits that cannot end are given up, named and survived; SMs that other work holds are waited
+// for. No hook in the product: a captured graph tells where a session's ring lies, and another kernel wipes
+// words of it while the run waits for them.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <thread>
+
+#include "gpu/graph.hpp"
+#include "gpu/intruder.hpp"
+#include "gpu/run_model.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::test {
+
+namespace {
+
+constexpr double deadline = 0.02;
+
+// So few CTAs that other kernels find SMs.
+GatherWishes few_ctas(bool stamps) { return {.groups = 1, .ctas = 16, .stamps = stamps}; }
+
+struct Fixture {
+  Model model;
+  Inputs inputs;
+  std::shared_ptr<const Packed> packed;
+  std::unique_ptr<Session> session;
+
+  Fixture(const ModelSpec& spec, std::int64_t steps, const GatherWishes& wishes)
+      : model(random_model(spec)),
+        inputs(random_inputs(model, steps, 3, 5)),
+        packed(pack_for(model, find_gpu(0), 3, wishes)),
+        session(cuda_session(packed, 3, deadline)) {}
+
+  // The ring of the session's only direction, with the control words at its end.
+  [[nodiscard]] Graph::Range ring() {
+    (void)run_on_host(*session, inputs);  // loads the kernels: a capture must not
+    cuda::Stream stream = nullptr;
+    cuda::check(cuda::driver().create_stream(&stream, 1), "cuStreamCreate");
+    GuardedMemory x(inputs.x.size() * sizeof(float)),
+        y(static_cast<std::size_t>(inputs.steps * 3) * output_width(packed->plan.problem) * sizeof(float));
+    const Graph graph(stream, [&] {
+      DeviceSequence sequence;
+      sequence.steps = inputs.steps;
+      sequence.x = x.pointer();
+      sequence.y = y.pointer();
+      sequence.stream = stream;
+      on_device(*session).run(sequence);
+    });
+    on_device(*session).check();
+    cuda::driver().destroy_stream(stream);
+    const auto ranges = graph.memsets();
+    if (ranges.empty()) throw std::runtime_error("the captured run has no memset of a ring");
+    return ranges.front();
+  }
+  // 32-bit words: arrivals at the rendezvous, then a barrier for each exchange of each group.
+  [[nodiscard]] cuda::DevicePointer control(const Graph::Range& ring) const {
+    const int groups = std::get<GatherPlan>(packed->plan.directions[0].choice).groups;
+    return ring.begin + ring.bytes - 4 * (1 + 2 * static_cast<unsigned>(groups));
+  }
+};
+
+ModelSpec small(const Cell& cell, DType dtype, std::int64_t projection = 0) {
+  return {.cell = cell, .dtype = dtype, .input = 6, .hidden = 64, .projection = projection, .density = 0.3};
+}
+
+// What a wiped word must lead to.
+struct Expected {
+  const char* message;
+  bool names_timestep;
+};
+
+std::size_t number_after(const std::string& text, std::string_view what) {
+  const std::size_t at = text.find(what);
+  if (at == std::string::npos) throw std::runtime_error(fmt::format("no \"{}\" in: {}", what, text));
+  return std::strtoull(text.c_str() + at + what.size(), nullptr, 10);
+}
+
+CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expected& expected) {
+  const Output before = run_on_host(*f.session, f.inputs);
+  const std::size_t width = output_width(f.packed->plan.problem), step = 3 * width;
+  GuardedOutput y(before.y.size());
+  std::string message = "nothing";
+  double seconds = 0.0;
+  {
+    Intruder intruder;
+    intruder.wipe(wiped, words, 10.0);
+    f.session->set_state(f.inputs.h0, f.inputs.c0);
+    const auto begin = std::chrono::steady_clock::now();
+    try {
+      f.session->run({f.inputs.steps, f.inputs.x.data(), y.data()});
+    } catch (const Error& error) {
+      message = error.code() == ErrorCode::deadline ? error.what()
+                                                    : fmt::format("not a deadline: {}", error.what());
+    }
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    intruder.stop();
+  }
+  if (message.find(expected.message) == std::string::npos)
+    return {0, 0, fmt::format("expected \"{}\", found: {}", expected.message, message)};
+  if (!y.problem().empty()) return {0, 0, y.problem()};
+  // What a CTA had computed when another gave up is there; behind the timestep named, nothing can be.
+  const std::size_t first = expected.names_timestep ? number_after(message, "timestep ") + 1 : 0;
+  for (std::size_t i = first * step; i < before.y.size(); ++i) {
+    if (!std::isnan(y.values()[i]))
+      return {0, 0, fmt::format("y[{}] is {}, not NaN; {}", i, y.values()[i], message)};
+  }
+  const std::string other = difference(run_on_host(*f.session, f.inputs), before);
+  if (!other.empty()) return {0, 0, "other bits after the abort: " + other};
+  // Ten waits' worth for a start, and time for everything else.
+  return {seconds, 5.0, ""};
+}
+
+CaseResult lose_word(const ModelSpec& spec, bool stamps) {
+  Fixture f(spec, 2000, few_ctas(stamps));
+  const cuda::Current current(*cuda::gpu(0));
+  const Graph::Range ring = f.ring();
+  if (stamps) return survive(f, ring.begin, 4, {"for word 0 of the exchange", true});
+  return survive(f, f.control(ring) + 4, 1, {"waited", true});  // the group's barrier follows the rendezvous
+}
+
+CaseResult lose_arrivals(const ModelSpec& spec) {
+  Fixture f(spec, 20, few_ctas(true));
+  const cuda::Current current(*cuda::gpu(0));
+  const Graph::Range ring = f.ring();
+  return survive(f, f.control(ring), 1, {"not all of its CTAs started", false});
+}
+
+// A run that was queued behind one that is given up writes NaN, until check() has reported it.
+CaseResult queue_behind() {
+  Fixture f(small(tanh_cell(), DType::fp16), 2000, few_ctas(true));
+  const cuda::Current current(*cuda::gpu(0));
+  const Graph::Range ring = f.ring();
+  const Output before = run_on_host(*f.session, f.inputs);
+  const std::size_t bytes = before.y.size() * 2;
+  GuardedMemory x(f.inputs.x.size() * 2), y(bytes), behind(bytes);
+  x.write(DType::fp16, f.inputs.x);
+  std::string message = "nothing";
+  {
+    Intruder intruder;
+    intruder.wipe(ring.begin, 4, 10.0);
+    f.session->set_state(f.inputs.h0, f.inputs.c0);
+    CudaSession& session = on_device(*f.session);
+    for (const GuardedMemory* to : {&y, &behind}) {
+      DeviceSequence sequence;
+      sequence.steps = f.inputs.steps;
+      sequence.x = x.pointer();
+      sequence.y = to->pointer();
+      session.run(sequence);
+    }
+    try {
+      session.check();
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    intruder.stop();
+    session.check();  // reported once
+  }
+  if (message.find("given up") == std::string::npos) return {0, 0, "expected a deadline, found: " + message};
+  for (const float value : behind.read(DType::fp16)) {
+    if (!std::isnan(value)) return {0, 0, fmt::format("the run behind wrote {}, not NaN", value)};
+  }
+  const std::string other = difference(run_on_device(*f.session, f.inputs), before);
+  return {0, 0, other.empty() ? "" : "other bits after the abort: " + other};
+}
+
+// `share`: of the SMs, that other work holds while a plan for `ctas` CTAs runs. The holder goes after
+// `seconds`.
+CaseResult beside_holder(double share, bool fits_beside, double seconds) {
+  const int sms = find_gpu(0).gpu().sm_count;
+  const int held = static_cast<int>(share * sms);
+  const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .input = 8, .hidden = 512, .density = 0.1};
+  const Model model = random_model(spec);
+  const Inputs inputs = random_inputs(model, 64, 4, 3);
+  GatherWishes wishes{.groups = 1};
+  if (fits_beside) wishes.ctas = sms - held;
+  const auto packed = pack_for(model, find_gpu(0), 4, wishes);
+  const auto session = cuda_session(packed, 4);
+  const Output alone = run_on_host(*session, inputs);
+  Intruder intruder;
+  intruder.hold_sms(held, seconds);
+  const Output beside = run_on_host(*session, inputs);
+  const bool overlapped = intruder.is_running();
+  intruder.stop();
+  if (fits_beside && !overlapped) return {0, 0, "the run waited for SMs that it did not need"};
+  if (!fits_beside && overlapped)
+    return {0, 0, "the plan fits beside the other work: the case shows nothing"};
+  return {0, 0, difference(alone, beside)};
+}
+
+// Other work holds nearly all SMs for longer than a start may take: an error or a late answer, never a hang.
+CaseResult start_too_late() {
+  Fixture f({.cell = tanh_cell(), .dtype = DType::fp16, .input = 8, .hidden = 1024, .density = 0.1}, 16, {});
+  const Output alone = run_on_host(*f.session, f.inputs);
+  Intruder intruder;
+  intruder.hold_sms(find_gpu(0).gpu().sm_count - 8, 40 * deadline);
+  std::string message;
+  try {
+    message = difference(run_on_host(*f.session, f.inputs), alone);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::deadline) message = error.what();
+  }
+  intruder.stop();
+  if (message.empty()) message = difference(run_on_host(*f.session, f.inputs), alone);
+  return {0, 0, message};
+}
+
+CaseResult refuse_deadline(const char* text) {
+  const Model model = random_model({});
+  const auto packed = pack_for(model, find_gpu(0), 1);
+  const char* old = std::getenv("SPRNN_DEADLINE");
+  const std::string kept = old == nullptr ? "" : old;
+  setenv("SPRNN_DEADLINE", text, 1);
+  std::string note = "not refused";
+  try {
+    (void)cuda_session(packed, 1);
+  } catch (const Error& error) {
+    note = error.code() == ErrorCode::invalid_argument ? "" : error.what();
+  }
+  if (old == nullptr) {
+    unsetenv("SPRNN_DEADLINE");
+  } else {
+    setenv("SPRNN_DEADLINE", kept.c_str(), 1);
+  }
+  return {0, 0, note};
+}
+
+}  // namespace
+
+void add_exchange_cases(std::vector<Case>& cases) {
+  for (const ModelSpec& spec : {small(tanh_cell(), DType::fp16), small(lstm_cell(), DType::fp32),
+                                small(gru_cell(), DType::bf16), small(relu_cell(), DType::fp16),
+                                small(relu_cell(), DType::fp32), small(lstm_cell(), DType::fp16, 24)}) {
+    cases.push_back({fmt::format("timeout: a word of the exchange is lost, {}", to_string(spec)),
+                     [spec] { return lose_word(spec, true); }});
+  }
+  const ModelSpec tanh = small(tanh_cell(), DType::fp16), projected = small(lstm_cell(), DType::fp16, 24);
+  cases.push_back(
+      {"timeout: the grid barrier is lost, " + to_string(tanh), [tanh] { return lose_word(tanh, false); }});
+  for (const ModelSpec& spec : {tanh, projected}) {
+    cases.push_back({"timeout: arrivals at the rendezvous are lost, " + to_string(spec),
+                     [spec] { return lose_arrivals(spec); }});
+  }
+  cases.push_back({"timeout: a run queued behind the one given up", queue_behind});
+  cases.push_back(
+      {"half of the SMs held, plan for the other half", [] { return beside_holder(0.5, true, 4.0); }});
+  cases.push_back(
+      {"half of the SMs held for 0.5 s, plan for all", [] { return beside_holder(0.5, false, 0.5); }});
+  cases.push_back({"all SMs but 8 held longer than a start may take", start_too_late});
+  for (const char* text : {"0", "-1", "2s", "nan", "1e9"}) {
+    cases.push_back(
+        {fmt::format("SPRNN_DEADLINE={} is refused", text), [text] { return refuse_deadline(text); }});
+  }
+}
+
+}  // namespace sprnn::test

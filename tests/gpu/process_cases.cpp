@@ -1,0 +1,107 @@
+// Other processes: a second one on the same GPU, and the list of ways through the kernel under
+// compute-sanitizer's four tools.
+#include <fmt/format.h>
+
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <future>
+#include <stdexcept>
+
+#include "gpu/run_model.hpp"
+
+namespace sprnn::test {
+
+namespace {
+
+std::string this_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
+
+struct Ended {
+  int status = 0;
+  std::string output;
+};
+
+Ended run_process(const std::string& command) {
+  FILE* const pipe = popen((command + " 2>&1").c_str(), "r");
+  if (pipe == nullptr) throw std::runtime_error("cannot start: " + command);
+  Ended ended;
+  std::array<char, 4096> buffer;
+  for (std::size_t n = 0; (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    ended.output.append(buffer.data(), n);
+  const int status = pclose(pipe);
+  ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return ended;
+}
+
+std::string tail(const std::string& text) {
+  return text.size() < 1500 ? text : text.substr(text.size() - 1500);
+}
+
+// Two processes: time slices of the GPU, which no deadline may count as waiting.
+CaseResult second_process() {
+  const Model model =
+      random_model({.cell = lstm_cell(), .dtype = DType::fp16, .input = 16, .hidden = 1024, .density = 0.1});
+  const Inputs inputs = random_inputs(model, 200, 4, 3);
+  const auto session = cuda_session(pack_for(model, find_gpu(0), 4), 4);
+  const Output alone = run_on_host(*session, inputs);
+  auto other = std::async(std::launch::async, [] {
+    return run_process(fmt::format("timeout 100 '{}' --only '256 steps, batch 3'", this_program()));
+  });
+  std::string note;
+  int rounds = 0;
+  while (other.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (note.empty()) note = difference(alone, run_on_host(*session, inputs));
+    ++rounds;
+  }
+  const Ended ended = other.get();
+  if (ended.status != 0)
+    return {0, 0, fmt::format("the other process: {}, {}", ended.status, tail(ended.output))};
+  if (rounds < 10) return {0, 0, fmt::format("only {} runs beside the other process", rounds)};
+  return {0, 0, note};
+}
+
+std::string sanitizer() {
+  for (const char* folder : {"/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/cuda/bin"}) {
+    const std::string path = std::string(folder) + "/compute-sanitizer";
+    if (std::filesystem::exists(path)) return path;
+  }
+  return "compute-sanitizer";  // from PATH
+}
+
+// A sanitizer makes a poll thousands of times slower; its own limit ends what hangs.
+CaseResult sanitize(const char* tool, const char* options, const char* group) {
+  const Ended ended = run_process(fmt::format(
+      "SPRNN_DEADLINE=200 timeout 240 '{}' --tool {} {} --error-exitcode 86 '{}' --only 'path {}:'",
+      sanitizer(), tool, options, this_program(), group));
+  const std::string summary =
+      std::string_view(tool) == "racecheck" ? "RACECHECK SUMMARY: " : "ERROR SUMMARY: ";
+  const std::size_t at = ended.output.rfind(summary);
+  if (at == std::string::npos)
+    return {0, 0, fmt::format("no summary of {} (status {}): {}", tool, ended.status, tail(ended.output))};
+  const double errors = std::strtod(ended.output.c_str() + at + summary.size(), nullptr);
+  if (ended.output.find(" passed, 0 failed") == std::string::npos || ended.status != 0)
+    return {errors, 0, fmt::format("status {}: {}", ended.status, tail(ended.output))};
+  return {errors, 0, ""};
+}
+
+}  // namespace
+
+void add_process_cases(std::vector<Case>& cases) {
+  cases.push_back({"a second process on the same GPU", second_process});
+  for (const char* group : {"cells", "exchange", "places", "input"}) {
+    // What is left out, and why, is in tests/gpu/README.md.
+    cases.push_back({fmt::format("compute-sanitizer memcheck, paths: {}", group),
+                     [group] { return sanitize("memcheck", "", group); }});
+    cases.push_back({fmt::format("compute-sanitizer racecheck, paths: {}", group),
+                     [group] { return sanitize("racecheck", "", group); }});
+    cases.push_back({fmt::format("compute-sanitizer initcheck, paths: {}", group),
+                     [group] { return sanitize("initcheck", "", group); }});
+    cases.push_back({fmt::format("compute-sanitizer synccheck, paths: {}", group),
+                     [group] { return sanitize("synccheck", "", group); }});
+  }
+}
+
+}  // namespace sprnn::test

@@ -1,0 +1,52 @@
+"""The GPU tests where no GPU is: they say so, fail, and have distinct names. Driven through run.sh."""
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).parent
+PROGRAM = pathlib.Path(os.environ["SPRNN_GPU_CASES"])
+
+
+def run(*arguments):
+    # An empty list of devices hides the GPUs of a machine that has some.
+    return subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+
+
+def script(*arguments):
+    return run(HERE / "run.sh", "--build", PROGRAM.parent, *arguments)
+
+
+class WithoutGpu(unittest.TestCase):
+    def test_exits_3_says_so_and_writes_nothing(self):
+        with tempfile.TemporaryDirectory() as out:
+            for more in [], ["--part", "2/3"]:
+                ended = script("--out", out, "--commit", "0123abc", *more)
+                self.assertEqual(ended.returncode, 3, ended.stderr)
+                self.assertEqual(ended.stdout, "no GPU: nothing was run\n")
+            self.assertEqual(os.listdir(out), [])
+
+    def test_bad_usage_exits_2(self):
+        for wrong in ["--part", "0/2"], ["--part", "3/2"], ["--part", "1"], ["--only"], ["--what", "x"], ["--build", "/"]:
+            self.assertEqual(script("--commit", "0123abc", *wrong).returncode, 2, wrong)
+
+
+class Names(unittest.TestCase):
+    def names(self, *options):
+        ended = run(PROGRAM, "--list", *options)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        return ended.stdout.splitlines()
+
+    def test_all_names_are_distinct(self):
+        names = self.names()
+        self.assertGreater(len(names), 400)
+        self.assertEqual(sorted(set(names)), sorted(names))
+
+    def test_parts_are_all_cases_once(self):
+        parts = [name for k in (1, 2, 3) for name in self.names("--part", f"{k}/3")]
+        self.assertEqual(sorted(parts), sorted(self.names()))
+
+
+if __name__ == "__main__":
+    unittest.main()
