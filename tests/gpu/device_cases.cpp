@@ -12,19 +12,6 @@ namespace sprnn::test {
 
 namespace {
 
-// A stream of the current GPU that does not wait for the default one.
-class OwnStream {
- public:
-  OwnStream() { cuda::check(cuda::driver().create_stream(&stream_, 1), "cuStreamCreate"); }
-  ~OwnStream() { cuda::driver().destroy_stream(stream_); }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-  [[nodiscard]] cuda::Stream get() const { return stream_; }
-
- private:
-  cuda::Stream stream_ = nullptr;
-};
-
 CaseResult device_equals_host(const ModelSpec& spec, std::int64_t batch, Lengths lengths, const Way& way) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
@@ -139,8 +126,8 @@ CaseResult queued() {
   struct One {
     Model model;
     Inputs inputs;
-    std::unique_ptr<Session> session;
     OwnStream stream;
+    std::unique_ptr<Session> session;
     Output alone;
     std::unique_ptr<GuardedMemory> x, y;
   };

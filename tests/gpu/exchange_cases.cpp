@@ -24,6 +24,8 @@ constexpr double deadline = 0.02;
 GatherWishes few_ctas(bool stamps) { return {.groups = 1, .ctas = 16, .stamps = stamps}; }
 
 struct Fixture {
+  cuda::Current current{*cuda::gpu(0)};
+  OwnStream stream;
   Model model;
   Inputs inputs;
   std::shared_ptr<const Packed> packed;
@@ -38,20 +40,17 @@ struct Fixture {
   // The ring of the session's only direction, with the control words at its end.
   [[nodiscard]] Graph::Range ring() {
     (void)run_on_host(*session, inputs);  // loads the kernels: a capture must not
-    cuda::Stream stream = nullptr;
-    cuda::check(cuda::driver().create_stream(&stream, 1), "cuStreamCreate");
     GuardedMemory x(inputs.x.size() * sizeof(float)),
         y(static_cast<std::size_t>(inputs.steps * 3) * output_width(packed->plan.problem) * sizeof(float));
-    const Graph graph(stream, [&] {
+    const Graph graph(stream.get(), [&] {
       DeviceSequence sequence;
       sequence.steps = inputs.steps;
       sequence.x = x.pointer();
       sequence.y = y.pointer();
-      sequence.stream = stream;
+      sequence.stream = stream.get();
       on_device(*session).run(sequence);
     });
     on_device(*session).check();
-    cuda::driver().destroy_stream(stream);
     const auto ranges = graph.memsets();
     if (ranges.empty()) throw std::runtime_error("the captured run has no memset of a ring");
     return ranges.front();
@@ -116,7 +115,6 @@ CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expec
 
 CaseResult lose_word(const ModelSpec& spec, bool stamps) {
   Fixture f(spec, 2000, few_ctas(stamps));
-  const cuda::Current current(*cuda::gpu(0));
   const Graph::Range ring = f.ring();
   if (stamps) return survive(f, ring.begin, 4, {"for word 0 of the exchange", true});
   return survive(f, f.control(ring) + 4, 1, {"waited", true});  // the group's barrier follows the rendezvous
@@ -124,7 +122,6 @@ CaseResult lose_word(const ModelSpec& spec, bool stamps) {
 
 CaseResult lose_arrivals(const ModelSpec& spec) {
   Fixture f(spec, 20, few_ctas(true));
-  const cuda::Current current(*cuda::gpu(0));
   const Graph::Range ring = f.ring();
   return survive(f, f.control(ring), 1, {"not all of its CTAs started", false});
 }
@@ -132,7 +129,6 @@ CaseResult lose_arrivals(const ModelSpec& spec) {
 // A run that was queued behind one that is given up writes NaN, until check() has reported it.
 CaseResult queue_behind() {
   Fixture f(small(tanh_cell(), DType::fp16), 2000, few_ctas(true));
-  const cuda::Current current(*cuda::gpu(0));
   const Graph::Range ring = f.ring();
   const Output before = run_on_host(*f.session, f.inputs);
   const std::size_t bytes = before.y.size() * 2;

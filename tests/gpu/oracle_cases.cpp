@@ -3,6 +3,7 @@
 
 #include "gpu/run_model.hpp"
 #include "plan/strategy.hpp"
+#include "support/drawn_problem.hpp"
 
 namespace sprnn::test {
 
@@ -80,6 +81,16 @@ void add_oracle_cases(std::vector<Case>& cases) {
                        return check_model(model,
                                           random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
                                           device_of(d.device), {}, {d.chunk, d.batch_first});
+                     }});
+  }
+  // The property tests' own problems: ten times twelve, the first of each large.
+  for (std::uint64_t i = 0; i < 120; ++i) {
+    const DrawnProblem d = draw_problem(20260101 + i, i % 12 == 0);
+    cases.push_back({fmt::format("property: {}", to_string(d)), [d] {
+                       const Model model = random_model(d.spec);
+                       return check_model(model,
+                                          random_inputs(model, d.steps, d.batch, d.input_seed, d.lengths),
+                                          find_gpu(0));
                      }});
   }
   std::vector<GatherWishes> wishes;

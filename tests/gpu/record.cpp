@@ -75,8 +75,9 @@ std::string write_record(const Record& record, const std::string& folder) {
     if (!result.note.empty()) one["note"] = result.note;
     json["cases"].push_back(one);
   }
-  const std::string path = fmt::format("{}/{:%Y-%m-%d}-{}{}.json", folder, fmt::gmtime(std::time(nullptr)),
-                                       slug(gpu->name()), record.part.empty() ? "" : fmt::format("-part{}", record.part));
+  const std::string path =
+      fmt::format("{}/{:%Y-%m-%d}-{}{}.json", folder, fmt::gmtime(std::time(nullptr)), slug(gpu->name()),
+                  record.part.empty() ? "" : fmt::format("-part{}", record.part));
   std::filesystem::create_directories(folder);
   const std::string temporary = path + ".tmp";
   std::ofstream file(temporary);

@@ -31,8 +31,22 @@ struct Way {
 [[nodiscard]] CaseResult check_model(const Model& model, const Inputs& inputs, const Device& device,
                                      const GatherWishes& wishes = {}, const Way& way = {});
 
-// Empty if a and b are the same bits; else where they differ first.
+// Empty if a and b are the same bits, any NaN like any other; else where they differ first.
 [[nodiscard]] std::string difference(const Output& a, const Output& b);
+
+// A stream of the current GPU that does not wait for the default one. It must outlive the sessions that run
+// on it: they wait for the stream of their last run.
+class OwnStream {
+ public:
+  OwnStream() { cuda::check(cuda::driver().create_stream(&stream_, 1), "cuStreamCreate"); }
+  ~OwnStream() { cuda::driver().destroy_stream(stream_); }
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+  [[nodiscard]] cuda::Stream get() const { return stream_; }
+
+ private:
+  cuda::Stream stream_ = nullptr;
+};
 
 // Device memory between two guard bands, all bits of it set: a NaN in fp16, bf16 and fp32 that no kernel
 // makes.

@@ -9,7 +9,7 @@
 
 #include "engines/reference/reference.hpp"
 #include "sprnn/engine.hpp"
-#include "support/random_model.hpp"
+#include "support/drawn_problem.hpp"
 #include "verify/naive.hpp"
 
 namespace sprnn {
@@ -18,39 +18,6 @@ namespace {
 std::uint64_t base_seed() {
   const char* given = std::getenv("SPRNN_SEED");
   return given == nullptr ? 20260101 : std::strtoull(given, nullptr, 10);
-}
-
-template <class T>
-const T& one_of(test::Random& random, const std::vector<T>& choices) {
-  return choices[static_cast<std::size_t>(random.integer(0, std::ssize(choices) - 1))];
-}
-
-// Sizes with the edges over-represented: 1, primes, one beside a multiple of the vector and tile widths.
-std::int64_t draw_size(test::Random& random, std::int64_t most) {
-  static const std::vector<std::int64_t> edges = {1, 2, 3, 7, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129};
-  if (random.chance(0.5)) return std::min(one_of(random, edges), most);
-  return random.integer(1, most);
-}
-
-test::ModelSpec draw_spec(test::Random& random, std::int64_t most) {
-  test::ModelSpec spec;
-  spec.cell = one_of(random, test::standard_cells());
-  spec.dtype = static_cast<DType>(random.integer(0, 2));
-  spec.input = draw_size(random, most);
-  spec.hidden = draw_size(random, most);
-  if (spec.cell.kind == CellKind::lstm && spec.hidden > 1 && random.chance(0.3)) {
-    spec.projection = random.integer(1, spec.hidden - 1);
-  }
-  spec.layers = random.chance(0.3) ? random.integer(2, 3) : 1;
-  spec.directions = static_cast<test::Directions>(random.integer(0, 2));
-  spec.bias = random.chance(0.7);
-  spec.density = one_of<double>(random, {0.0, 0.01, 0.1, 0.3, 0.5, 1.0, random.uniform()});
-  if (random.chance(0.5)) spec.input_density = one_of<double>(random, {0.0, 0.1, 1.0});
-  spec.mask = static_cast<test::Mask>(random.integer(0, 5));
-  spec.block_rows = one_of<std::int64_t>(random, {1, 4, 8, 16});
-  spec.block_cols = one_of<std::int64_t>(random, {1, 2, 4});
-  spec.seed = random.bits();
-  return spec;
 }
 
 double fixed_bound(DType dtype) { return dtype == DType::fp32 ? 1e-5 : dtype == DType::fp16 ? 2e-3 : 1.5e-2; }
@@ -104,16 +71,11 @@ TEST_P(Drawn, EnginesAgreeWithTheReference) {
   constexpr int draws = 12;
   for (int i = 0; i < draws; ++i) {
     const std::uint64_t seed = base_seed() + static_cast<std::uint64_t>(GetParam() * draws + i);
-    test::Random random(seed);
-    const std::int64_t most = i == 0 ? 1024 : 150;
-    const test::ModelSpec spec = draw_spec(random, most);
-    const Model model = test::random_model(spec);
-    const std::int64_t batch = random.integer(1, 32);
-    const std::int64_t steps = i == 0 ? 2 : random.integer(1, 20);
-    const auto lengths = random.chance(0.4) ? test::Lengths::mixed : test::Lengths::all_steps;
-    const test::Inputs in = test::random_inputs(model, steps, batch, random.bits(), lengths);
-    SCOPED_TRACE(fmt::format("seed {}: {}, batch {}, {} steps{}", seed, test::to_string(spec), batch, steps,
-                             in.lengths.empty() ? "" : ", mixed lengths"));
+    const test::DrawnProblem drawn = test::draw_problem(seed, i == 0);
+    const Model model = test::random_model(drawn.spec);
+    const test::Inputs in =
+        test::random_inputs(model, drawn.steps, drawn.batch, drawn.input_seed, drawn.lengths);
+    SCOPED_TRACE(fmt::format("seed {}: {}", seed, test::to_string(drawn)));
     const Expected expected = expect(model, in);
     check_engine("cpu", model, in, expected);
     check_engine("h100", model, in, expected);
