@@ -171,7 +171,7 @@ def _below(layer: _Layer, found: Mapping[str, _Layer]) -> Optional[str]:
     y = np.arange(steps * directions * batch * hidden, dtype=np.float32).reshape(steps, directions, batch, hidden)
     x = y.transpose(0, 2, 1, 3).reshape(steps, batch, directions * hidden)
     if layout:
-        y, x = y.transpose(2, 0, 1, 3), x.swapaxes(0, 1)
+        y, x = y.transpose(2, 0, 1, 3), x.transpose(1, 0, 2)
     seen = layer.scope.with_value(name, y).value(layer.node.input[0])
     return name if seen is not None and np.array_equal(seen, x) else None
 
