@@ -222,7 +222,7 @@ class Model:
         """
         if target is None and self._packed is not None:
             return self._packed.plan
-        return _core.make_plan(self._dense, target or "local", batch, threads)
+        return self._plan("auto", batch, threads, target)[0]
 
     def session(
         self,
@@ -267,18 +267,25 @@ class Model:
 
     def explain(self, target: Optional[str] = None, batch: int = 1, threads: int = 0) -> str:
         """The plan, its predicted cost, what was rejected and why, and which engines run it."""
-        plan = self.plan(target, batch, threads)
-        lines = [f"  {name:<12} {refusal or 'runs it'}" for name, refusal in plan.refusals()]
-        return f"{plan}engines, the preferred first:\n" + "\n".join(lines) + "\n"
+        if target is None and self._packed is not None:
+            plan, no_gpu = self._packed.plan, ""
+        else:
+            plan, no_gpu = self._plan("auto", batch, threads, target)
+        lines = [f"planned for the CPU, not for this machine's GPU: engine cuda {no_gpu}"] if no_gpu else []
+        lines.append("engines, the preferred first:")
+        lines += [f"  {name:<12} {refusal or 'runs it'}" for name, refusal in plan.refusals()]
+        return f"{plan}" + "\n".join(lines) + "\n"
+
+    def _plan(self, engine: str, batch: int, threads: int, target: Optional[str]) -> Tuple[_core.Plan, str]:
+        """And why it is not for this machine's GPU; without a target it is for a device that suits the engine."""
+        if target is None:
+            return _core.choose_plan(self._dense, engine, batch, threads)
+        return _core.make_plan(self._dense, target, batch, threads), ""
 
     def _pack(self, engine: str, batch: int, threads: int, target: Optional[str]) -> _core.Packed:
         if target is None and self._packed is not None:
             return self._packed
-        if target is None:
-            name = engine if engine != "auto" else os.environ.get("SPRNN_ENGINE") or "auto"
-            of_engine = {"cuda": "cuda", "cpu": "cpu", "interpreter": "h100", "reference": "cpu"}
-            target = of_engine.get(name, "local")
-        return _core.pack(self._dense, _core.make_plan(self._dense, target, batch, threads))
+        return _core.pack(self._dense, self._plan(engine, batch, threads, target)[0])
 
     # ---- Files
 
@@ -292,7 +299,7 @@ class Model:
         if suffix == ".safetensors":
             self._dense.save(path)
         elif suffix == ".sprnn":
-            (self._packed or _core.pack(self._dense, self.plan("local"))).save(path)
+            (self._packed or _core.pack(self._dense, self.plan())).save(path)
         else:
             raise InvalidArgumentError(f"{os.fspath(path)}: expected a name that ends in .safetensors or .sprnn")
 

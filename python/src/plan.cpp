@@ -47,6 +47,18 @@ Plan plan(const SourcedModel& model, const std::string& target, int batch, int t
   return make_plan(describe(model.model, batch), device_for(target, threads));
 }
 
+// For the device that suits the engine, and why that is not the GPU that this machine has.
+std::pair<Plan, std::string> chosen_plan(const SourcedModel& model, const std::string& engine, int batch,
+                                         int threads) {
+  if (batch < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("batch is {}: expected 1 or more", batch));
+  const Problem problem = describe(model.model, batch);
+  Target target = choose_target(engine, problem);
+  auto* cpu = std::get_if<CpuDescription>(&target.device.description);
+  if (cpu != nullptr && threads > 0) cpu->threads = threads;
+  return {make_plan(problem, target.device), std::move(target.reason)};
+}
+
 double microseconds(const Plan& plan) {
   double total = 0.0;
   for (const DirectionPlan& direction : plan.directions) total += direction.microseconds();
@@ -87,6 +99,7 @@ void bind_plan(nb::module_& module) {
       .def_prop_ro("us_per_step", &microseconds)
       .def("refusals", &refusals);
   module.def("make_plan", &plan, "model"_a, "target"_a, "batch"_a, "threads"_a, released);
+  module.def("choose_plan", &chosen_plan, "model"_a, "engine"_a, "batch"_a, "threads"_a, released);
 
   nb::class_<PackedModel>(module, "Packed")
       .def_static("load", &load, "path"_a, released)
