@@ -45,6 +45,12 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
     hr_ = matrix("w_hr");
     output_map_ = upload_section(weights, "output_map");
   }
+  const gather::View view = view_of(packed, direction, shape_);
+  std::vector<std::int32_t> position(static_cast<std::size_t>(shape_.layout.outputs));
+  for (std::int32_t p = 0; p < shape_.layout.outputs_a_cta * shape_.plan.ctas; ++p) {
+    if (view.output_map[p] >= 0) position[static_cast<std::size_t>(view.output_map[p])] = p;
+  }
+  position_ = upload<std::int32_t>(position);
   if (shape_.cell.kind == CellKind::gru) {
     const auto units = static_cast<std::size_t>(shape_.layout.units);
     const std::vector<float> zeros(units);
@@ -108,6 +114,7 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool u
   arguments.hr = hr_.arrays();
   arguments.unit_map = unit_map_.get();
   arguments.output_map = shape.layout.w_hr ? output_map_.get() : unit_map_.get();
+  arguments.position = position_.get();
   arguments.projection = context.projection;
   arguments.n_bias = n_bias_.get();
   arguments.lengths = tile.lengths;

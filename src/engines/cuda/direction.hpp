@@ -63,7 +63,7 @@ class GpuDirection {
     }
   };
   Matrix hh_, hr_;
-  Buffer unit_map_, output_map_, n_bias_;
+  Buffer unit_map_, output_map_, position_, n_bias_;
   InputProjection input_;
   Kernel kernel_;
   std::optional<Kernel> unbounded_kernel_;

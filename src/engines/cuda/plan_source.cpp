@@ -87,8 +87,8 @@ SharedMap shared_map(const KernelShape& shape) {
   constexpr std::int64_t word = 4;
   SharedMap map;
   map.out_image = align(layout.w_hh.image.bytes());
-  map.images_end = layout.w_hr ? align(map.out_image + layout.w_hr->image.bytes()) : map.out_image;
-  map.sums = map.images_end;
+  map.given_up = layout.w_hr ? align(map.out_image + layout.w_hr->image.bytes()) : map.out_image;
+  map.sums = align(map.given_up + word);
   const std::int64_t rows =
       std::max<std::int64_t>(layout.w_hh.rows_a_cta(), layout.w_hr ? layout.w_hr->rows_a_cta() : 0);
   map.hh_pairs = align(map.sums + rows * shape.plan.group_batch * word);
@@ -134,7 +134,7 @@ std::string plan_source(const KernelShape& shape) {
   constant("POLL_WAIT", plan.poll_wait_cycles);
   constant("H_IMAGE_AT", map.h_image);
   constant("OUT_IMAGE_AT", map.out_image);
-  constant("IMAGES_BYTES", map.images_end);
+  constant("GIVEN_UP_AT", map.given_up);
   constant("SUMS_AT", map.sums);
   constant("HH_PAIRS_AT", map.hh_pairs);
   constant("HR_PAIRS_AT", map.hr_pairs);

@@ -22,7 +22,7 @@ struct KernelShape {
 
 // Places of a CTA's shared memory.
 struct SharedMap {
-  std::int64_t h_image = 0, out_image = 0, images_end = 0, sums = 0, hh_pairs = 0, hr_pairs = 0, end = 0;
+  std::int64_t h_image = 0, out_image = 0, given_up = 0, sums = 0, hh_pairs = 0, hr_pairs = 0, end = 0;
 };
 [[nodiscard]] SharedMap shared_map(const KernelShape& shape);
 // What a launch asks for: more than half of an SM's shared memory, so that a CTA has its SM for itself.

@@ -15,6 +15,7 @@ struct Arguments {
   MatrixArrays hh, hr;
   const int* unit_map;      // [CTA][unit]: whose cells a CTA updates
   const int* output_map;    // the same of h; the unit map unless there is a projection
+  const int* position;      // of each output: its index in output_map
   const float* projection;  // [time][batch][CTA][unit][gate]: W_ih x and the biases
   const float* n_bias;      // [H]: b_hh of a gru's n
   const i64* lengths;       // [batch] of the whole sequence, or null

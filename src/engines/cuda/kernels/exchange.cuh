@@ -21,8 +21,9 @@ class Exchange {
   static constexpr int entries_a_thread = divide_up(quads_a_cta * entries_a_quad, THREADS);
 
   // `ring`: of this group, slot 0; slot 1 lies `slot_stride` 64-bit words further.
-  __device__ __forceinline__ Exchange(u64* ring, i64 slot_stride, int cta, u32* barrier)
-      : ring_(ring), slot_stride_(slot_stride), cta_(cta), barrier_(barrier) {}
+  // `given_up`: in shared memory, becomes 1 when a wait of this CTA is given up.
+  __device__ __forceinline__ Exchange(u64* ring, i64 slot_stride, int cta, u32* barrier, volatile u32* given_up)
+      : ring_(ring), slot_stride_(slot_stride), cta_(cta), barrier_(barrier), given_up_(given_up) {}
 
   // Byte address of an entry of a CTA's slice in the image.
   __device__ __forceinline__ static int address(int cta, int entry) {
@@ -32,13 +33,14 @@ class Exchange {
            b % Image::entries * Element::bytes;
   }
 
-  // The state after `step` steps: waits until all of it is there and stages it. False: given up.
+  // The state after `step` steps: waits until all of it is there, stages it, and lets the threads meet. If it is given
+  // up, what is staged is anything: look at `given_up` after the next barrier, where that costs nothing.
   template <class WhileWaiting>
-  __device__ __forceinline__ bool receive(u32 step, unsigned char* image, Status* status, i64 limit, u32 timestep,
+  __device__ __forceinline__ void receive(u32 step, unsigned char* image, Status* status, i64 limit, u32 timestep,
                                           WhileWaiting&& while_waiting) {
     if constexpr (!STAMPS) {
       while_waiting();
-      if (!barrier(step, status, limit, timestep)) return false;
+      barrier(step, status, limit, timestep);
     } else if constexpr (POLL_WAIT > 0) {
       const i64 begin = clock64();
       while (clock64() - begin < POLL_WAIT) {
@@ -52,13 +54,12 @@ class Exchange {
     for (int i = 0; i < quads_a_thread; ++i) {
       if (has_quad(i)) v[i] = load(slot + 2 * quad_of(i));
     }
-    bool gave_up = false;
     if constexpr (STAMPS) {
       while_waiting();
       Patience patience(limit);
       u32 tries = 0;
       bool again = true;
-      while (again && !gave_up) {
+      while (again) {
         again = false;
         int missing = 0;
 #pragma unroll
@@ -70,8 +71,9 @@ class Exchange {
             again = true;
           }
         }
-        if (again && ++tries % 64 == 0) {
-          gave_up = patience.exhausted(status, abort_deadline, timestep, blockIdx.x, missing);
+        if (again && ++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, blockIdx.x, missing)) {
+          *given_up_ = 1;
+          again = false;
         }
       }
     }
@@ -80,12 +82,11 @@ class Exchange {
     for (int i = 0; i < quads_a_thread; ++i) {
       if (has_quad(i)) stage(v[i], quad_of(i), image);
     }
-    const bool complete = !__syncthreads_or(gave_up);
+    __syncthreads();
     // exchange: fence
     // By every thread and before the next barrier: at the publishing stores it would order a thread's stores after
     // its own polls only, not after those of the other threads.
     if constexpr (FENCE) asm volatile("fence.acq_rel.gpu;" ::: "memory");
-    return complete;
   }
 
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ...: the state after `step` steps.
@@ -133,16 +134,15 @@ class Exchange {
 
   // A grid barrier of the group instead of polls: what the stamps save.
   // exchange: barrier
-  __device__ __forceinline__ bool barrier(u32 step, Status* status, i64 limit, u32 timestep) {
-    bool gave_up = false;
+  __device__ __forceinline__ void barrier(u32 step, Status* status, i64 limit, u32 timestep) {
     if (threadIdx.x == 0) {
       Patience patience(limit);
       u32 tries = 0;
-      while (load_acquire_32(barrier_) < step * CTAS && !gave_up) {
-        if (++tries % 64 == 0) gave_up = patience.exhausted(status, abort_deadline, timestep, blockIdx.x, 0);
+      while (load_acquire_32(barrier_) < step * CTAS && *given_up_ == 0) {
+        if (++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, blockIdx.x, 0)) *given_up_ = 1;
       }
     }
-    return !__syncthreads_or(gave_up);
+    __syncthreads();
   }
 
   __device__ __forceinline__ static u32 entry_bits(u64 word, int e) {
@@ -241,4 +241,5 @@ class Exchange {
   i64 slot_stride_;
   int cta_;
   u32* barrier_;
+  volatile u32* given_up_;
 };

@@ -18,22 +18,31 @@ extern __shared__ __align__(16) unsigned char memory[];
 template <class E>
 struct Owned {
   static constexpr int count = E::entries_a_thread;
-  int unit[count];       // -1: none
-  int length[count];     // steps of this launch in which the entry is valid, from its first
-  int batch_entry[count];
+  int length[count];  // steps of this launch in which the entry is valid, from its first; -1: there is no such entry
 
   __device__ __forceinline__ Owned(const Arguments& a, const int* map, int cta, int first_entry) {
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      const int entry = threadIdx.x + i * THREADS;
-      batch_entry[i] = first_entry + entry % GROUP_BATCH;
-      const bool any = entry < E::entries && batch_entry[i] < a.batch;
-      unit[i] = any ? map[cta * (E::entries / GROUP_BATCH) + entry / GROUP_BATCH] : -1;
-      length[i] = a.steps;
-      if (unit[i] >= 0 && a.lengths != nullptr) {
-        const i64 left = a.lengths[batch_entry[i]] - a.time_begin;
+      const int b = batch_entry(i, first_entry);
+      length[i] = is_any(i) && b < a.batch && map[unit_at(i, cta)] >= 0 ? a.steps : -1;
+      if (length[i] >= 0 && a.lengths != nullptr) {
+        const i64 left = a.lengths[b] - a.time_begin;
         length[i] = static_cast<int>(left < 0 ? 0 : left < a.steps ? left : a.steps);
       }
+    }
+  }
+  __device__ __forceinline__ static int entry(int i) { return threadIdx.x + i * THREADS; }
+  __device__ __forceinline__ static bool is_any(int i) { return entry(i) < E::entries; }
+  __device__ __forceinline__ static int batch_entry(int i, int first_entry) { return first_entry + entry(i) % GROUP_BATCH; }
+  __device__ __forceinline__ static int unit_at(int i, int cta) {  // index in the map
+    return cta * (E::entries / GROUP_BATCH) + entry(i) / GROUP_BATCH;
+  }
+  // visit(i, unit, batch entry) of the entries that there are.
+  template <class Visit>
+  __device__ __forceinline__ void for_each(const int* map, int cta, int first_entry, Visit&& visit) const {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      if (length[i] >= 0) visit(i, map[unit_at(i, cta)], static_cast<i64>(batch_entry(i, first_entry)));
     }
   }
 };
@@ -45,23 +54,61 @@ using OutExchange = Exchange<OutImage, Word::stamp>;  // o tanh(c), which W_hr r
 using OutExchange = HExchange;
 #endif
 
-// A timestep's outputs: y has its own order of units, so these are scattered stores.
-template <class Own>
-struct Outputs {
-  u32 bits[Own::count];
-  __device__ __forceinline__ void store(const Arguments& a, const Own& own, int time) const {
+// y has its own order of units. What was exchanged lies in every CTA's image of h, so each CTA copies a run of
+// neighbouring units from there: scattered stores of its own units cost 0.1 us a timestep.
+class Outputs {
+ public:
+  static constexpr int units = HExchange::entries / GROUP_BATCH;
+  static constexpr int count = divide_up(HExchange::entries, THREADS);
+
+  __device__ __forceinline__ Outputs(const Arguments& a, int cta, int first_entry) : a_(a), first_entry_(first_entry) {
 #pragma unroll
-    for (int i = 0; i < Own::count; ++i) {
-      if (own.unit[i] < 0) continue;
-      store_element<Element>(a.y, time * a.y_time + own.batch_entry[i] * a.y_batch + own.unit[i],
-                             time < own.length[i] ? bits[i] : 0);
+    for (int i = 0; i < count; ++i) {
+      const int item = threadIdx.x + i * THREADS;
+      const int unit = cta * units + item % units, b = item / units;
+      const bool any = b < GROUP_BATCH && first_entry + b < a.batch && unit < a.outputs;
+      to_[i] = any ? (first_entry + b) * a.y_batch + unit : -1;
+      const int position = any ? a.position[unit] : 0;
+      from_[i] = HExchange::address(position / units, position % units * GROUP_BATCH + b);
     }
   }
+
+  // Takes the outputs of a timestep from the image of h after it.
+  __device__ __forceinline__ void take(const unsigned char* image) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      bits_[i] = Element::bytes == 2 ? *reinterpret_cast<const u16*>(image + from_[i])
+                                     : *reinterpret_cast<const u32*>(image + from_[i]);
+    }
+  }
+  __device__ __forceinline__ void store(int time) const {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      if (to_[i] < 0) continue;
+      const int b = first_entry_ + (threadIdx.x + i * THREADS) / units;
+      const bool valid = a_.lengths == nullptr || a_.time_begin + time < a_.lengths[b];
+      store_element<Element>(a_.y, time * a_.y_time + to_[i], valid ? bits_[i] : 0);
+    }
+  }
+  __device__ __forceinline__ void fill(u32 bits, int time) const {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      if (to_[i] >= 0) store_element<Element>(a_.y, time * a_.y_time + to_[i], bits);
+    }
+  }
+
+ private:
+  const Arguments& a_;
+  int first_entry_;
+  i64 to_[count];  // -1: none
+  int from_[count];
+  u32 bits_[count];
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Arguments a) {
   unsigned char* const h_image = memory + H_IMAGE_AT;
   float* const sums = reinterpret_cast<float*>(memory + SUMS_AT);
+  volatile u32* const given_up = reinterpret_cast<volatile u32*>(memory + GIVEN_UP_AT);
   const int cta = blockIdx.x % CTAS, group = blockIdx.x / CTAS;
   const int groups = gridDim.x / CTAS;
   const int first_entry = a.first_entry + group * GROUP_BATCH;
@@ -69,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   Product<Hh> product;
   product.load(a.hh, cta, memory + HH_PAIRS_AT);
   HExchange h_exchange(a.ring + static_cast<i64>(group) * 2 * HExchange::quads,
-                       static_cast<i64>(groups) * 2 * HExchange::quads, cta, a.control + 1 + group);
+                       static_cast<i64>(groups) * 2 * HExchange::quads, cta, a.control + 1 + group, given_up);
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
@@ -77,14 +124,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   projection.load(a.hr, cta, memory + HR_PAIRS_AT);
   u64* const out_ring = a.ring + static_cast<i64>(groups) * 4 * HExchange::quads;
   OutExchange out_exchange(out_ring + static_cast<i64>(group) * 2 * OutExchange::quads,
-                           static_cast<i64>(groups) * 2 * OutExchange::quads, cta, a.control + 1 + groups + group);
+                           static_cast<i64>(groups) * 2 * OutExchange::quads, cta, a.control + 1 + groups + group,
+                           given_up);
   const Owned<OutExchange> own(a, a.unit_map, cta, first_entry);
 #else
   unsigned char* const out_image = h_image;
   const Owned<HExchange>& own = h_own;
 #endif
 
-  for (int i = threadIdx.x; i < IMAGES_BYTES / 4; i += THREADS) reinterpret_cast<u32*>(memory)[i] = 0;
+  for (int i = threadIdx.x; i < SUMS_AT / 4; i += THREADS) reinterpret_cast<u32*>(memory)[i] = 0;
   __syncthreads();
   for (int i = threadIdx.x; i < CTAS * HExchange::entries; i += THREADS) {
     const int unit = a.output_map[i / GROUP_BATCH], b = first_entry + i % GROUP_BATCH;
@@ -93,34 +141,27 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     store_element<Element>(h_image + HExchange::address(i / HExchange::entries, i % HExchange::entries), 0,
                            Element::encode(value));
   }
-  float c[OutExchange::entries_a_thread], n_bias[OutExchange::entries_a_thread];
-#pragma unroll
-  for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
-    c[i] = n_bias[i] = 0.0f;
-    if (own.unit[i] < 0) continue;
-    if (CELL == Cell::lstm) c[i] = a.c[static_cast<i64>(own.batch_entry[i]) * a.hidden + own.unit[i]];
-    if (CELL == Cell::gru) n_bias[i] = a.n_bias[own.unit[i]];
-  }
-  float h[HExchange::entries_a_thread];
-#pragma unroll
-  for (int i = 0; i < HExchange::entries_a_thread; ++i) {
-    h[i] = h_own.unit[i] < 0 ? 0.0f : a.h[static_cast<i64>(h_own.batch_entry[i]) * a.outputs + h_own.unit[i]];
-  }
+  float c[OutExchange::entries_a_thread] = {}, n_bias[OutExchange::entries_a_thread] = {};
+  own.for_each(a.unit_map, cta, first_entry, [&](int i, int unit, i64 b) {
+    if (CELL == Cell::lstm) c[i] = a.c[b * a.hidden + unit];
+    if (CELL == Cell::gru) n_bias[i] = a.n_bias[unit];
+  });
+  float h[HExchange::entries_a_thread] = {};
+  h_own.for_each(a.output_map, cta, first_entry, [&](int i, int unit, i64 b) { h[i] = a.h[b * a.outputs + unit]; });
 
-  Outputs<Owned<HExchange>> y = {};
+  Outputs y(a, cta, first_entry);
+  u32 h_bits[HExchange::entries_a_thread];
   const auto time_of = [&](int step) { return a.reverse ? a.steps - 1 - step : step; };
-  bool running = rendezvous(a.control, a.rendezvous_limit, a.status);
-  int step = 0;
-  for (; running && step < a.steps; ++step) {
+  int step = rendezvous(a.control, a.rendezvous_limit, a.status) ? 0 : -1;
+  for (; step >= 0 && step < a.steps; ++step) {
     const int time = time_of(step);
     // Loaded an exchange and a product ahead of their use.
     float x[OutExchange::entries_a_thread][GATES];
 #pragma unroll
     for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
-      if (own.unit[i] < 0) continue;
-      const int unit_at = cta * OutExchange::entries / GROUP_BATCH + (threadIdx.x + i * THREADS) / GROUP_BATCH;
-      const float* const from =
-          a.projection + (static_cast<i64>(time) * a.batch + own.batch_entry[i]) * PROJECTION_COLUMNS + unit_at * GATES;
+      if (own.length[i] < 0) continue;
+      const i64 row = static_cast<i64>(time) * a.batch + own.batch_entry(i, first_entry);
+      const float* const from = a.projection + row * PROJECTION_COLUMNS + own.unit_at(i, cta) * GATES;
       if constexpr (GATES == 4) {
         const float4 v = __ldcs(reinterpret_cast<const float4*>(from));
         x[i][0] = v.x, x[i][1] = v.y, x[i][2] = v.z, x[i][3] = v.w;
@@ -128,23 +169,28 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #pragma unroll
         for (int g = 0; g < GATES; ++g) x[i][g] = __ldcs(from + g);
       }
+      // From memory to L2 two timesteps before.
+      const i64 ahead = static_cast<i64>(a.reverse ? -2 : 2) * a.batch * PROJECTION_COLUMNS;
+      if (step + 2 < a.steps) asm volatile("prefetch.global.L2 [%0];" ::"l"(from + ahead));
     }
 
     if (step > 0) {
       // y goes out while the first polls are under way: right after the publishing stores it would delay them.
-      running = h_exchange.receive(step, h_image, a.status, a.limit, a.time_begin + time,
-                                   [&] { y.store(a, h_own, time_of(step - 1)); });
-      if (!running) break;
+      h_exchange.receive(step, h_image, a.status, a.limit, a.time_begin + time, [&] {
+        if (step > 1) y.store(time_of(step - 2));
+      });
+      y.take(h_image);
     }
     product.run(h_image, sums);
     __syncthreads();
+    if (*given_up) break;
 
     u32 out[OutExchange::entries_a_thread];
 #pragma unroll
     for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
       out[i] = 0;
-      if (own.unit[i] < 0) continue;
-      const int entry = threadIdx.x + i * THREADS;
+      if (own.length[i] < 0) continue;
+      const int entry = own.entry(i);
       const float* const first_gate = sums + entry / GROUP_BATCH * GATES * GROUP_BATCH + entry % GROUP_BATCH;
       const bool valid = time < own.length[i];
       float new_c = c[i];
@@ -161,47 +207,44 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     }
 #if PROJECTED
     out_exchange.publish(step + 1, out, out_image);
-    running = out_exchange.receive(step + 1, out_image, a.status, a.limit, a.time_begin + time, [] {});
-    if (!running) break;
+    out_exchange.receive(step + 1, out_image, a.status, a.limit, a.time_begin + time, [] {});
     projection.run(out_image, sums);
     __syncthreads();
+    if (*given_up) break;
 #pragma unroll
     for (int i = 0; i < HExchange::entries_a_thread; ++i) {
-      const int entry = threadIdx.x + i * THREADS;
-      if (h_own.unit[i] >= 0 && time < h_own.length[i]) h[i] = Element::decode(Element::encode(sums[entry]));
-      y.bits[i] = Element::encode(h[i]);
+      if (time < h_own.length[i]) h[i] = Element::decode(Element::encode(sums[h_own.entry(i)]));
+      h_bits[i] = Element::encode(h[i]);
     }
 #else
 #pragma unroll
-    for (int i = 0; i < HExchange::entries_a_thread; ++i) y.bits[i] = out[i];
+    for (int i = 0; i < HExchange::entries_a_thread; ++i) h_bits[i] = out[i];
 #endif
     if constexpr (H_WORD == Word::tag) {
       // Tagged quads take entries of several threads, by way of the image, which nobody reads any more.
 #pragma unroll
       for (int i = 0; i < HExchange::entries_a_thread; ++i) {
-        const int entry = threadIdx.x + i * THREADS;
-        if (h_own.unit[i] >= 0) store_element<Element>(h_image + HExchange::address(cta, entry), 0, y.bits[i]);
+        if (h_own.length[i] >= 0) store_element<Element>(h_image + HExchange::address(cta, h_own.entry(i)), 0, h_bits[i]);
       }
       __syncthreads();
     }
-    h_exchange.publish(step + 1, y.bits, h_image);
+    h_exchange.publish(step + 1, h_bits, h_image);
   }
 
-  if (running) {
-    y.store(a, h_own, time_of(a.steps - 1));
-#pragma unroll
-    for (int i = 0; i < HExchange::entries_a_thread; ++i) {
-      if (h_own.unit[i] >= 0) a.h[static_cast<i64>(h_own.batch_entry[i]) * a.outputs + h_own.unit[i]] = h[i];
-    }
-#pragma unroll
-    for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
-      if (CELL == Cell::lstm && own.unit[i] >= 0) a.c[static_cast<i64>(own.batch_entry[i]) * a.hidden + own.unit[i]] = c[i];
-    }
+  if (step == a.steps) {
+    // The last outputs have not been exchanged.
+    if (step > 1) y.store(time_of(step - 2));
+    const int time = time_of(step - 1);
+    h_own.for_each(a.output_map, cta, first_entry, [&](int i, int unit, i64 b) {
+      a.h[b * a.outputs + unit] = h[i];
+      store_element<Element>(a.y, time * a.y_time + b * a.y_batch + unit, time < h_own.length[i] ? h_bits[i] : 0);
+    });
+    own.for_each(a.unit_map, cta, first_entry, [&](int i, int unit, i64 b) {
+      if (CELL == Cell::lstm) a.c[b * a.hidden + unit] = c[i];
+    });
     return;
   }
   // exchange: leave
   // Given up: what was not computed is NaN, the state stays as it was before the launch.
-#pragma unroll
-  for (int i = 0; i < HExchange::entries_a_thread; ++i) y.bits[i] = Element::nan;
-  for (; step < a.steps; ++step) y.store(a, h_own, time_of(step));
+  for (int done = step > 0 ? step - 1 : 0; done < a.steps; ++done) y.fill(Element::nan, time_of(done));
 }

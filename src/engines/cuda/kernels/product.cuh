@@ -52,7 +52,7 @@ class LaneSums {
       load_word(at + plane * Image::plane_bytes, word);
       if constexpr (M::half_sums) {
         u32 both;  // the value in both halves
-        asm("prmt.b32 %0, %1, %1, 0x1010;" : "=r"(both) : "r"(value));
+        asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; mov.b32 %0, {a, a};}" : "=r"(both) : "r"(value));
 #pragma unroll
         for (int i = 0; i < words; ++i) {
           asm("fma.rn.f16x2 %0, %1, %2, %0;" : "+r"(half_[plane][i]) : "r"(both), "r"(word[i]));
