@@ -18,25 +18,32 @@ struct Point {
   double kib, us;
 };
 
-// Exchange alone: every CTA publishes its slice and polls all words, about 400 cycles after its own store.
-// The last point was measured without the wait, 2.07, and is scaled as the others are by it.
-constexpr std::array exchange_points = {Point{2, 0.704},  Point{4, 0.766},  Point{8, 0.790},
-                                        Point{18, 0.972}, Point{36, 1.251}, Point{72, 1.60}};
-// In a whole kernel (tanh 2304, 10 %) the step grew by 0.4 us more than that from 9 to 18 KiB: storing what
-// was polled into shared memory, by threads that each have more than one word.
-constexpr double staging_from_kib = 9.0;
-constexpr double staging_us_a_kib = 0.045;
+// From a CTA's own store to the end of staging, both barriers of a timestep included: what is left of whole
+// kernels (tanh 2304, LSTM 1024, 2048, 2304 and 4096, GRU 1024; one and two groups) without product and cell
+// update.
+constexpr std::array exchange_points = {Point{2, 0.80},  Point{4, 0.82},  Point{9, 0.86},
+                                        Point{18, 1.04}, Point{32, 1.35}, Point{72, 2.20}};
+// tanh 2304, two groups: slices of 70 entries 1.44, of 72 entries 1.34; stored to shared memory 4 and 16
+// bytes at a time.
+constexpr double uneven_slice_us = 0.06;
 constexpr double grid_barrier_us = 1.13;  // cooperative groups grid.sync, nothing else
 constexpr double cta_barrier_us = 0.05;   // assumed; a group of one CTA exchanges through shared memory
 constexpr double fence_us = 0.2;          // assumed
 
-// What is left of tanh 2304 and LSTM 2048 (B=2, 1 %) without exchange and product, a gate more or less.
-constexpr double update_us = 0.05;
-constexpr double update_us_a_gate = 0.03;
+// A relu has no transcendental function, and words that flag no NaN: relu 1024 took 0.93 us where the others'
+// prices made it 1.17.
+constexpr double update_us = 0.10;
+constexpr double update_us_a_gate = 0.01;
+// A pass over the rows ends in shuffles that little hides: 0.08 to 0.2 for each further one of tanh 2304 and
+// LSTM 4096.
+constexpr double pass_us = 0.13;
+// The barriers cost more with more warps: LSTM 2048 with 32, tanh 2304 with 28.
+constexpr int cheap_warps = 16;
+constexpr double warp_us = 0.01;
 
-// Issue slots a pair, from the assembly: 1 to extract the offset, 1 to widen the value, a load a word; then
-// for 4 entries 3 in half precision (2 fused multiply-adds, the sums' conversion shared by 4 pairs), or a
-// conversion and a multiply-add an entry.
+// Issue slots a pair, from the assembly: 1 to extract the offset, a load a word, 1 to widen the value unless
+// sums are in half precision; then for 4 entries 3 in half precision (2 fused multiply-adds, the sums'
+// conversion shared by 4 pairs), or a conversion and a multiply-add an entry.
 constexpr double half_slots_an_entry = 0.75;
 constexpr double convert_slots_an_entry = 2.0;
 constexpr double fp32_slots_an_entry = 1.0;
@@ -68,7 +75,10 @@ double exchange(const GatherPlan& plan, std::int64_t positions, ExchangeWord wor
   double kib =
       static_cast<double>(positions * plan.group_batch) * static_cast<double>(size_of(dtype)) / 1024.0;
   if (plan.stamps && word == ExchangeWord::tag) kib *= dtype == DType::fp32 ? 4.0 / 3.0 : 8.0 / 7.0;
-  double us = interpolate(kib) + std::max(0.0, kib - staging_from_kib) * staging_us_a_kib;
+  double us = interpolate(kib);
+  const std::int64_t slice_bytes =
+      positions / plan.ctas * plan.group_batch * static_cast<std::int64_t>(size_of(dtype));
+  if (slice_bytes % 16 != 0) us += uneven_slice_us;
   if (!plan.stamps) us += grid_barrier_us;
   if (plan.fence) us += fence_us;
   return us * measured_clock_ghz / gpu.clock_ghz;
@@ -86,16 +96,14 @@ double product(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype, 
   const double wavefronts =
       plan.warps * (slots * image.planes * wavefronts_a_load + matrix.slots[1] * pair_words);
 
-  double slots_a_pair =
-      1.0 + (matrix.offset_unit > 1 ? 1.0 : 0.0) + (matrix.wide_values ? 0.0 : 1.0) + image.planes;
+  double slots_a_pair = 1.0 + (matrix.offset_unit > 1 ? 1.0 : 0.0) +
+                        (matrix.wide_values || matrix.half_sums ? 0.0 : 1.0) + image.planes;
   if (matrix.half_sums) {
     slots_a_pair += half_slots_an_entry * entries;
   } else {
     slots_a_pair += (dtype == DType::fp32 ? fp32_slots_an_entry : convert_slots_an_entry) * entries;
   }
-  const double shuffles =
-      2.0 * std::log2(matrix.lanes) * plan.group_batch * static_cast<double>(matrix.passes.size());
-  const double issue = plan.warps * (slots * slots_a_pair + shuffles) / schedulers;
+  const double issue = plan.warps * slots * slots_a_pair / schedulers;
 
   const double cycles = std::max({wavefronts, issue, slots * dependent_cycles});
   const double l2_bytes = static_cast<double>(matrix.block_words(Place::l2)) * 4.0 * plan.ctas;
@@ -104,14 +112,19 @@ double product(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype, 
                                   : gpu.memory_gbytes_per_s;
   // Groups stream the same weights, each for itself; memory is read once for all of them.
   const double streams = gbytes_per_s == gpu.l2_gbytes_per_s ? plan.groups : 1;
-  return cycles / (gpu.clock_ghz * 1e3) + l2_bytes * streams / (gbytes_per_s * 1e3);
+  const double fixed =
+      pass_us * static_cast<double>(matrix.passes.size()) + warp_us * std::max(0, plan.warps - cheap_warps);
+  return cycles / (gpu.clock_ghz * 1e3) + l2_bytes * streams / (gbytes_per_s * 1e3) +
+         fixed * measured_clock_ghz / gpu.clock_ghz;
 }
 
 }  // namespace
 
-int poll_wait(int ctas) {
-  // Measured: 32 and 64 CTAs are as fast without (0.70, 0.73 us); 128 need it (0.94 to 0.77 at 4 KiB).
-  return ctas > 64 ? 400 : 0;
+int poll_wait(const GatherPlan& plan) {
+  // Measured: 32 CTAs are as fast without; tanh 2304 in two groups takes 1.67 us with none, 1.36 with
+  // 200, 1.43 with 400, LSTM 2304 in one group 3.98 with 200 and 3.88 with 400.
+  if (plan.groups * plan.ctas <= 64) return 0;
+  return plan.groups > 1 ? 200 : 400;
 }
 
 double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
@@ -139,7 +152,9 @@ std::vector<CostPart> cost(const GatherPlan& plan, const Problem& problem, const
   parts.push_back({"exchange", plan.passes * exchange(plan, layout.w_hh.image.positions, plan.exchange_word,
                                                       problem.dtype, gpu)});
   parts.push_back({"product", plan.passes * product(plan, layout.w_hh, problem.dtype, gpu)});
-  parts.push_back({"cell update", scale * rounds * (update_us + update_us_a_gate * direction.cell.gates())});
+  const bool relu = direction.cell == relu_cell();
+  const double update = relu ? 0.0 : update_us + update_us_a_gate * direction.cell.gates();
+  parts.push_back({"cell update", scale * rounds * update});
   if (layout.w_hr) {
     parts.push_back({"projection exchange", plan.passes * exchange(plan, layout.w_hr->image.positions,
                                                                    ExchangeWord::stamp, problem.dtype, gpu)});

@@ -16,7 +16,7 @@ namespace sprnn::gather {
 [[nodiscard]] double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
                                 const DirectionProblem& direction, const GpuDescription& gpu);
 
-// Cycles between a CTA's own store and its first poll, for all CTAs of all groups.
-[[nodiscard]] int poll_wait(int ctas);
+// Cycles between a CTA's own store and its first poll; looks at the groups and their CTAs.
+[[nodiscard]] int poll_wait(const GatherPlan& plan);
 
 }  // namespace sprnn::gather

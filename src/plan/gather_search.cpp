@@ -20,8 +20,8 @@ constexpr std::int64_t reserved_shared_bytes = 1024;
 constexpr int base_registers = 44;
 constexpr int registers_an_entry = 2;
 // The input projection's tile: enough steps to fill a GEMM, few enough for any T.
-constexpr std::int64_t tile_bytes = std::int64_t{64} << 20;
-constexpr std::int64_t max_tile_steps = 512;
+constexpr std::int64_t tile_bytes = std::int64_t{256} << 20;
+constexpr std::int64_t max_tile_steps = 2048;
 // CSR must be clearly cheaper: where the results' traffic bounds both, dense is the simpler.
 constexpr double csr_gain = 0.9;
 
@@ -82,7 +82,10 @@ std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& 
     std::set<int> all_ctas;
     // No more CTAs than the fullest one's number of units needs.
     for (const int ctas : choices(wishes.ctas, halves(most_ctas))) {
-      all_ctas.insert(divide_up(widest, divide_up(widest, ctas)));
+      const int units = divide_up(widest, ctas);
+      all_ctas.insert(divide_up(widest, units));
+      // Slices of whole 16-byte words are staged faster.
+      if (!wishes.ctas) all_ctas.insert(divide_up(widest, divide_up(units, 4) * 4));
     }
     for (const int ctas : all_ctas) {
       for (const int group_batch : choices(wishes.group_batch, halves(divide_up(problem.batch, groups)))) {
@@ -236,7 +239,7 @@ std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
   const bool free_bit =
       problem_.projection_size == 0 && (direction_.cell.is_bounded() || direction_.cell == relu_cell());
   plan.exchange_word = free_bit ? ExchangeWord::stamp : ExchangeWord::tag;
-  plan.poll_wait_cycles = wishes_.poll_wait_cycles.value_or(poll_wait(plan.groups * plan.ctas));
+  plan.poll_wait_cycles = wishes_.poll_wait_cycles.value_or(poll_wait(plan));
   plan.stamps = wishes_.stamps.value_or(true);
   plan.bank_order = wishes_.bank_order.value_or(true);
   plan.fence = wishes_.fence.value_or(false);

@@ -59,27 +59,31 @@ double part(const DirectionPlan& plan, std::string_view name) {
 
 // Recurrent part, as lab code measured it on an H100. Some of these rows gave the model its constants, and it
 // is known to be too low for LSTM at 30 % with one group: a guard against drift, not a proof.
+// Engine cuda on an H100, 2026-11-22, recurrent part by slope, the planner's own choices.
 TEST(GatherPlan, StaysNearWhatWasMeasured) {
   const struct {
     Cell cell;
+    DType dtype;
     std::int64_t hidden;
-    int batch, groups;
+    int batch;
     double density, measured;
-  } cases[] = {{tanh_cell(), 2304, 4, 1, 0.3, 1.67},  {tanh_cell(), 2304, 4, 1, 0.1, 1.50},
-               {tanh_cell(), 2304, 4, 1, 0.01, 1.56}, {tanh_cell(), 2304, 2, 1, 0.3, 1.23},
-               {tanh_cell(), 2304, 2, 1, 0.1, 0.97},  {tanh_cell(), 2304, 4, 2, 0.3, 1.42},
-               {tanh_cell(), 2304, 4, 2, 0.1, 1.07},  {tanh_cell(), 2304, 4, 2, 0.01, 0.91},
-               {tanh_cell(), 2304, 8, 4, 0.1, 1.35},  {tanh_cell(), 2304, 8, 4, 0.01, 0.96},
-               {lstm_cell(), 2304, 4, 1, 0.3, 5.2},   {lstm_cell(), 2304, 4, 1, 0.1, 2.7},
-               {lstm_cell(), 2304, 4, 1, 0.01, 1.6},  {lstm_cell(), 2048, 4, 1, 0.3, 3.76},
-               {lstm_cell(), 2048, 4, 1, 0.1, 2.12},  {lstm_cell(), 2048, 2, 1, 0.3, 1.85},
-               {lstm_cell(), 2048, 2, 1, 0.1, 1.28},  {lstm_cell(), 2048, 4, 2, 0.1, 1.64},
-               {lstm_cell(), 2048, 4, 2, 0.01, 1.02}};
+  } cases[] = {
+      {tanh_cell(), DType::fp16, 2304, 4, 0.1, 1.33},  {tanh_cell(), DType::fp16, 2304, 4, 0.3, 1.75},
+      {tanh_cell(), DType::fp16, 2304, 8, 0.1, 1.56},  {tanh_cell(), DType::fp16, 5632, 4, 0.3, 6.53},
+      {lstm_cell(), DType::fp16, 1024, 4, 0.1, 1.18},  {lstm_cell(), DType::fp16, 2048, 4, 0.1, 1.73},
+      {lstm_cell(), DType::fp16, 2304, 4, 0.1, 2.39},  {lstm_cell(), DType::fp16, 2304, 4, 0.3, 3.94},
+      {lstm_cell(), DType::fp16, 2304, 1, 0.1, 1.62},  {lstm_cell(), DType::fp16, 4096, 4, 0.1, 4.47},
+      {lstm_cell(), DType::fp16, 4096, 4, 0.01, 1.63}, {lstm_cell(), DType::fp16, 512, 1, 0.1, 1.12},
+      {lstm_cell(), DType::fp16, 512, 16, 0.2, 1.31},  {lstm_cell(), DType::bf16, 1024, 4, 0.1, 1.42},
+      {lstm_cell(), DType::fp32, 1024, 4, 0.1, 1.33},  {gru_cell(), DType::fp16, 2560, 4, 0.1, 1.98},
+      {gru_cell(), DType::fp16, 1024, 4, 0.1, 1.17},   {gru_cell(), DType::fp16, 384, 1, 0.3, 1.10},
+      {gru_cell(), DType::fp32, 768, 2, 0.05, 1.30},   {gru_cell(), DType::bf16, 1536, 8, 0.1, 2.02},
+      {relu_cell(), DType::fp16, 1024, 4, 0.2, 0.93},  {tanh_cell(), DType::fp32, 1000, 3, 0.1, 1.04},
+      {tanh_cell(), DType::fp16, 700, 1, 0.5, 1.07},   {lstm_cell(), DType::fp16, 333, 5, 0.3, 1.16}};
   for (const auto& c : cases) {
-    const DirectionPlan plan =
-        plan_for(problem(c.cell, c.hidden, c.batch, c.density), "h100", {.groups = c.groups});
+    const DirectionPlan plan = plan_for(problem(c.cell, c.hidden, c.batch, c.density, c.dtype), "h100");
     const double recurrent = plan.microseconds() - part(plan, "input projection");
-    EXPECT_NEAR(recurrent / c.measured, 1.0, c.density == 0.3 && c.batch == 4 ? 0.35 : 0.25)
+    EXPECT_NEAR(recurrent / c.measured, 1.0, 0.25)
         << to_string(c.cell) << " " << c.hidden << ", batch " << c.batch << ", " << c.density;
   }
 }
