@@ -216,7 +216,7 @@ TEST(GatherPlan, WishesAreHonoured) {
   }
   // Each optimisation is predicted to pay.
   const double best = plan_for(p, "h100").microseconds();
-  EXPECT_GT(plan_for(p, "h100", {.stamps = false}).microseconds(), best + 0.5);
+  EXPECT_GT(plan_for(p, "h100", {.stamps = false}).microseconds(), best + 0.3);
   EXPECT_GT(plan_for(p, "h100", {.wide_loads = false}).microseconds(), best);
   EXPECT_GT(plan_for(p, "h100", {.bank_order = false}).microseconds(), best);
 }
