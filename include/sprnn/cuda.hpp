@@ -16,7 +16,9 @@ struct DeviceSequence {
   void* y = nullptr;                      // [T, B, D*R] or [B, T, D*R]
   const std::int64_t* lengths = nullptr;  // device memory, [B], each in 1..T (not checked), or null: all T
   bool batch_first = false;
-  void* stream = nullptr;  // a CUstream (cudaStream_t); null: the default stream
+  // A CUstream (cudaStream_t); null: the default stream. It must live until the session has run on another
+  // one or is gone: check() and the state's functions wait for it.
+  void* stream = nullptr;
 };
 
 // What a session of engine cuda is: dynamic_cast<CudaSession*>(&session).

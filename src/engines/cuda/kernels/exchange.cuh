@@ -80,7 +80,9 @@ class Exchange {
     // exchange: stage
 #pragma unroll
     for (int i = 0; i < quads_a_thread; ++i) {
-      if (has_quad(i)) stage(v[i], quad_of(i), image);
+      // A CTA's own tagged slice was published from the image: it is there, and other threads may still read it.
+      const bool own = W == Word::tag && quad_of(i) / quads_a_cta == cta_;
+      if (has_quad(i) && !own) stage(v[i], quad_of(i), image);
     }
     __syncthreads();
     // exchange: fence
