@@ -53,7 +53,10 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
   // Peers first: their figure alone is taken before our engine has threads.
   std::vector<PeerEntrant> peers;
   if (options.peers && find_engine(options.engine, packed->plan).name() != "cuda") {
-    for (const std::string& name : peer_names()) {
+    std::vector<std::string> names = peer_names();
+    if (!options.python.empty())
+      names.insert(names.end(), python_peer_names().begin(), python_peer_names().end());
+    for (const std::string& name : names) {
       tell(options.progress, 0.0, name);
       peers.push_back(enter_peer(name, model, workload, reference, options));
     }

@@ -38,6 +38,7 @@ struct BenchOptions {
   std::string isa;
   std::uint64_t seed = 0;
   bool peers = true;              // they run on the CPU: engine cuda has none
+  std::string python;             // a Python that has torch, onnxruntime or sprnn: peers too; empty: none
   int rounds = 7;                 // turns that each contestant gets
   int device = 0;                 // cuda: which GPU
   double deadline_seconds = 0.0;  // cuda: as in SessionOptions

@@ -30,7 +30,7 @@ PeerEntrant enter_peer(const std::string& name, const Model& model, const Worklo
   entrant.result.name = name;
   const int threads = options.threads > 0 ? options.threads : this_cpu().cpu().threads;
   try {
-    auto process = std::make_unique<PeerProcess>(Job{name, model, workload}, threads);
+    auto process = std::make_unique<PeerProcess>(Job{name, model, workload}, threads, options.python);
     entrant.result.version = process->version();
     entrant.result.implementation = process->implementation();
     process->run(workload.lengths.size() - 1, 0);

@@ -57,8 +57,9 @@ def machine(sprnn):
     }
 
 
-def race(sprnn, case):
-    run = subprocess.run([sprnn, "bench", *shlex.split(case), "--json"], stdout=subprocess.PIPE, text=True)
+def race(sprnn, case, python):
+    with_python = ["--python", python] if python else []
+    run = subprocess.run([sprnn, "bench", *shlex.split(case), *with_python, "--json"], stdout=subprocess.PIPE, text=True)
     if run.returncode != 0:
         sys.exit(f"race_cpu.py: sprnn bench {case} ended with status {run.returncode}")
     return json.loads(run.stdout)
@@ -109,6 +110,7 @@ def main():
     parser.add_argument("--shapes", type=pathlib.Path, default=here / "shapes/cpu.txt")
     parser.add_argument("--cases", help="numbers of the file's cases, e.g. 1,3-5 (default: all)")
     parser.add_argument("--sprnn", default=str(here.parent / "build/bin/sprnn"))
+    parser.add_argument("--python", help="an interpreter that has torch, onnxruntime and sprnn: they race too")
     parser.add_argument("--output", type=pathlib.Path, help="without suffix (default: results/<date>-<cpu>)")
     arguments = parser.parse_args()
 
@@ -124,7 +126,7 @@ def main():
 
     for number in chosen(arguments.cases, len(cases)):
         print(f"{number + 1}: {cases[number]}", file=sys.stderr)
-        results[cases[number]] = race(arguments.sprnn, cases[number])
+        results[cases[number]] = race(arguments.sprnn, cases[number], arguments.python)
         ordered = [case for case in cases if case in results] + [case for case in results if case not in cases]
         report = {"machine": about, "cases": [{"options": case, "result": results[case]} for case in ordered]}
         json_path.write_text(json.dumps(report, indent=1) + "\n")

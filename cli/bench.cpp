@@ -94,12 +94,16 @@ Verb add_bench(CLI::App& root) {
   add_run_target(*app, arguments->engine);
   add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.seed);
+  app->add_option("--python", arguments->options.python,
+                  "A Python that has PyTorch, onnxruntime or sprnn: they race too")
+      ->type_name("PROGRAM");
   app->add_flag("--no-peers", arguments->no_peers, "Time our engine alone");
   add_json(*app, arguments->json);
   teach(*app, R"(Times a whole layer, input projection included, in turns with its peers: the same layer,
 dense, in the libraries that people use (oneDNN in fp32 and bf16), with as many threads.
 Figures are microseconds a timestep, median and minimum. A peer that cannot run the layer
-is listed with its reason. bench/METHOD.md says how the race is kept fair. With --engine cuda
+is listed with its reason. --python adds torch.nn, onnxruntime, and sprnn.torch's layer on
+the pruned weights. bench/METHOD.md says how the race is kept fair. With --engine cuda
 the input and the output lie on the GPU, the GPU's clock takes the time, the recurrent part
 is timed on its own too and set beside the plan's prediction, and no peers run.
 

@@ -22,11 +22,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Beside the running program, as built, or in libexec, as installed.
-fs::path find_helper() {
+// What runs a peer: beside the running program or in its sources, as built, or in libexec, as installed.
+std::vector<std::string> command_of(const std::string& peer, const std::string& python) {
   const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
+  const auto& python_peers = python_peer_names();
+  if (std::find(python_peers.begin(), python_peers.end(), peer) != python_peers.end()) {
+    for (const fs::path& path :
+         {here / "../../bench/peers/main.py", here / "../libexec/sprnn/peers/main.py"}) {
+      if (access(path.c_str(), R_OK) == 0) return {python, path.lexically_normal().string()};
+    }
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("its program bench/peers/main.py is not found from {}: use the program in build/bin",
+                    here.string()));
+  }
   for (const fs::path& path : {here / "sprnn-peer", here / "../libexec/sprnn/sprnn-peer"}) {
-    if (access(path.c_str(), X_OK) == 0) return path;
+    if (access(path.c_str(), X_OK) == 0) return {path.string()};
   }
   throw Error(ErrorCode::unsupported,
               fmt::format("the program sprnn-peer, which runs it, is not in {}: build the target sprnn-peer",
@@ -75,8 +86,12 @@ const std::vector<std::string>& peer_names() {
   return names;
 }
 
-PeerProcess::Process::Process(int threads) {
-  const fs::path helper = find_helper();
+const std::vector<std::string>& python_peer_names() {
+  static const std::vector<std::string> names{"torch.nn fp32", "onnxruntime fp32", "sprnn.torch fp32"};
+  return names;
+}
+
+PeerProcess::Process::Process(const std::vector<std::string>& command, int threads) {
   std::array<int, 2> sockets{};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) != 0) {
     throw Error(ErrorCode::io, fmt::format("no socket for a peer's process: {}", std::strerror(errno)));
@@ -87,17 +102,21 @@ PeerProcess::Process::Process(int threads) {
   std::vector<char*> variables;
   for (std::string& variable : environment) variables.push_back(variable.data());
   variables.push_back(nullptr);
-  std::string name = helper.string();
-  std::array<char*, 2> arguments{name.data(), nullptr};
+  std::vector<std::string> words = command;
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, sockets[1], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
-  const int failed = posix_spawn(&id, name.c_str(), &actions, nullptr, arguments.data(), variables.data());
+  const int failed =
+      posix_spawnp(&id, arguments.front(), &actions, nullptr, arguments.data(), variables.data());
   posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) {
     id = -1;
-    throw Error(ErrorCode::unsupported, fmt::format("{} does not start: {}", name, std::strerror(failed)));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} does not start: {}", command.front(), std::strerror(failed)));
   }
 }
 
@@ -121,7 +140,8 @@ auto PeerProcess::talk(Talk&& with) {
   }
 }
 
-PeerProcess::PeerProcess(const Job& job, int threads) : process_((require_comparable(job.model), threads)) {
+PeerProcess::PeerProcess(const Job& job, int threads, const std::string& python)
+    : process_((require_comparable(job.model), command_of(job.peer, python)), threads) {
   const auto answer = nlohmann::json::parse(talk([&](Channel& channel) {
     send(channel, job);
     return channel.receive_text();

@@ -1,4 +1,4 @@
-// The driver's side of a peer: starts sprnn-peer and drives it over a socket.
+// The driver's side of a peer: starts sprnn-peer, or peers/main.py, and drives it over a socket.
 #pragma once
 
 #include <sys/types.h>
@@ -11,13 +11,15 @@
 
 namespace sprnn::bench {
 
-[[nodiscard]] const std::vector<std::string>& peer_names();  // the fp32 one first
+[[nodiscard]] const std::vector<std::string>& peer_names();         // the fp32 one first
+[[nodiscard]] const std::vector<std::string>& python_peer_names();  // those of peers/main.py
 
 // Stopped by a signal whenever it is not its turn, so its threads cannot run, spin or be scheduled.
 class PeerProcess final : public Contestant {
  public:
-  // Awake. Throws Error(unsupported) if the peer refuses the job.
-  PeerProcess(const Job& job, int threads);
+  // Awake. `python` is the interpreter for the peers written in Python. Throws Error(unsupported) if the peer
+  // refuses the job.
+  PeerProcess(const Job& job, int threads, const std::string& python = {});
   ~PeerProcess() override;
 
   double run(std::size_t length, std::size_t input_set) override;
@@ -34,7 +36,7 @@ class PeerProcess final : public Contestant {
   struct Process {
     pid_t id = -1;
     std::unique_ptr<Channel> channel;
-    Process(int threads);
+    Process(const std::vector<std::string>& command, int threads);
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
     ~Process();
