@@ -39,12 +39,13 @@ def _rnn(
     batch_first: bool,
 ) -> Outputs:
     layout = Layout(mode, num_layers, bidirectional)
-    if x.device.type == "cpu" and x.numel() > 0:
+    if x.numel() > 0 and not _capturing(x):
         padded, lengths = (x, None) if batch_sizes is None else _padded(x, batch_sizes)
         batch_first = batch_first and batch_sizes is None
         with session_for(weights, masks, masked, layout, padded.size(0 if batch_first else 1)) as session:
             if session is not None:
-                y, hn, cn = _run(session, padded, lengths, h0, c0, weights, layout, batch_first)
+                run = _run_cuda if x.is_cuda else _run
+                y, hn, cn = run(session, padded, lengths, h0, c0, weights, layout, batch_first)
                 if lengths is not None:
                     y = torch._VF._pack_padded_sequence(y, lengths, False)[0]
                 return y, hn, cn
@@ -89,6 +90,45 @@ def _run(
         cn.data_ptr(),
     )
     return y.to(dtype), hn.to(dtype), cn.to(dtype)
+
+
+def _capturing(x: Tensor) -> bool:
+    """Into a CUDA graph: what passes the state through the host's memory cannot be captured, PyTorch's operation can."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def _run_cuda(
+    session: Any,
+    x: Tensor,
+    lengths: Optional[Tensor],
+    h0: Optional[Tensor],
+    c0: Optional[Tensor],
+    weights: Sequence[Tensor],
+    layout: Layout,
+    batch_first: bool,
+) -> Outputs:
+    """On engine cuda, in the current stream; the state passes through the host's memory, which waits for the stream."""
+    x = x.contiguous()
+    y = x.new_empty((*x.shape[:2], (2 if layout.bidirectional else 1) * weights[1].size(1)))
+    if h0 is None:
+        session.reset()
+    else:
+        h, c = (None if s is None else s.float().contiguous().cpu() for s in (h0, c0))
+        session.set_state(h if c is None else (h, c))
+    on_gpu = None if lengths is None else lengths.to(x.device)
+    session._run_device(
+        x.size(1 if batch_first else 0),
+        x.data_ptr(),
+        y.data_ptr(),
+        0 if on_gpu is None else on_gpu.data_ptr(),
+        batch_first,
+        torch.cuda.current_stream(x.device).cuda_stream,
+    )
+    session.check()  # waits; a run that was given up is an error, not NaN
+    state = session.get_state()
+    hn, cn = state if layout.mode == "LSTM" else (state, None)
+    hn = torch.from_numpy(hn).to(x)
+    return y, hn, x.new_empty(0) if cn is None else torch.from_numpy(cn).to(x)
 
 
 @torch.library.register_fake("sprnn::rnn")

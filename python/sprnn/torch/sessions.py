@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _core
+from ..errors import DeviceError, UnsupportedError
 from ..model import Model
 from ..session import Session
 from .dense import masked_weights
@@ -73,11 +74,23 @@ def _version(tensor: Tensor) -> int:
 class _Packed:
     """The weights as packed for one batch size, with the sessions that no call is using."""
 
-    def __init__(self, model: Model, batch: int) -> None:
-        target = None if os.environ.get("SPRNN_ENGINE") else "cpu"  # the forced engine may want another
-        self.packed = model._pack("auto", batch, 0, target)
+    def __init__(self, model: Model, batch: int, device: torch.device) -> None:
+        if device.type == "cuda":
+            self.packed = model._pack("cuda", batch, 0, f"cuda:{device.index}")
+        else:
+            target = None if os.environ.get("SPRNN_ENGINE") else "cpu"  # the forced engine may want another
+            self.packed = model._pack("auto", batch, 0, target)
+        self.batch, self.device = batch, device
         self.generation = 0
         self.idle: Dict[int, List[Tuple[int, Session]]] = {}  # by threads; with the generation of their weights
+
+    def session(self, threads: int) -> Session:
+        if self.device.type == "cuda":
+            return Session(self.packed, "cuda", self.batch, 0, "", self.device.index, 0.0)
+        session = Session(self.packed, "auto", self.batch, 0, "", 0, 0.0)  # as many threads as are of use,
+        if session.threads > threads:  # but not more than PyTorch may take
+            session = Session(self.packed, "auto", self.batch, threads, "", 0, 0.0)
+        return session
 
 
 class _Weights:
@@ -89,8 +102,8 @@ class _Weights:
         # A weak reference keeps the address of a storage from being used again, so equal addresses are one storage.
         self.storages = [StorageWeakRef(t.untyped_storage()) for t in tensors]
         self.versions: Optional[List[int]] = None
-        self.by_batch: OrderedDict[int, _Packed] = OrderedDict()
-        self.refused = False
+        self.by_batch: OrderedDict[int, Optional[_Packed]] = OrderedDict()  # None: the engine refused
+        self.finite = True
         self.nonzeros = 0
         self.addresses: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self.digest = 0
@@ -110,33 +123,63 @@ class _Weights:
         self.versions = None  # of nothing, should this fail
         flat = masked_weights(weights, masks, masked)
         # What diverged is PyTorch's to compute: sprnn takes finite weights only.
-        self.refused = not all(bool(torch.isfinite(w).all()) for w in flat)
+        self.finite = all(bool(torch.isfinite(w).all()) for w in flat)
         nonzeros = sum(int(torch.count_nonzero(w)) for w in flat)
-        if self.refused or abs(nonzeros - self.nonzeros) > _REPLAN * self.nonzeros:
+        if not self.finite or abs(nonzeros - self.nonzeros) > _REPLAN * self.nonzeros:
             self.by_batch.clear()
         if not self.by_batch:
             self.nonzeros = nonzeros
-        elif not self.refused:
+        else:
             model = to_model(flat, self.layout)
-            for kept in self.by_batch.values():
-                kept.packed = _core.pack(model._dense, kept.packed.plan)
-                kept.generation += 1
+            for batch, kept in list(self.by_batch.items()):
+                try:
+                    if kept is not None:
+                        kept.packed = _core.pack(model._dense, kept.packed.plan)
+                        kept.generation += 1
+                except UnsupportedError:  # these weights want a plan of their own
+                    del self.by_batch[batch]
         self.addresses = _sample(weights, flat)
         self.digest = _core._digest(self.addresses)
         self.versions = versions
 
     def packed(
         self, weights: Sequence[Tensor], masks: Sequence[Tensor], masked: Sequence[int], batch: int
-    ) -> _Packed:
-        found = self.by_batch.get(batch)
-        if found is None:
-            found = self.by_batch[batch] = _Packed(
-                to_model(masked_weights(weights, masks, masked), self.layout), batch
-            )
+    ) -> Optional[_Packed]:
+        if batch not in self.by_batch:
+            model, device = to_model(masked_weights(weights, masks, masked), self.layout), weights[0].device
+            self.by_batch[batch] = _unless_refused(device, lambda: _Packed(model, batch, device))
             while len(self.by_batch) > _MOST_PACKED:
                 self.by_batch.popitem(last=False)
         self.by_batch.move_to_end(batch)
-        return found
+        return self.by_batch[batch]
+
+    def take(self, found: _Packed, threads: int) -> Optional[Tuple[int, Session]]:
+        """A session for one call, with the generation of its weights; None: the engine refused."""
+        idle = found.idle.setdefault(threads, [])
+        if not idle:
+            session = _unless_refused(found.device, lambda: found.session(threads))
+            if session is None:
+                self.by_batch[found.batch] = None
+                return None
+        else:
+            generation, session = idle.pop()
+            if generation != found.generation:
+                session._set_packed(found.packed)
+        return found.generation, session
+
+
+_Made = TypeVar("_Made")
+
+
+def _unless_refused(device: torch.device, make: Callable[[], _Made]) -> Optional[_Made]:
+    """Engine cuda refuses what it does not have or does not fit: there PyTorch's operation runs. A refusal on the CPU
+    is the caller's to hear: a forced engine, say."""
+    try:
+        return make()
+    except (UnsupportedError, DeviceError):
+        if device.type != "cuda":
+            raise
+        return None
 
 
 def _sample(weights: Sequence[Tensor], masked: Sequence[Tensor]) -> npt.NDArray[np.uint64]:
@@ -177,7 +220,8 @@ def session_for(
     weights: Sequence[Tensor], masks: Sequence[Tensor], masked: Sequence[int], layout: Layout, batch: int
 ) -> Iterator[Optional[Session]]:
     """A session of the weights for this call alone, or None: no engine runs them."""
-    if weights[0].dtype not in DTYPES or not 1 <= batch <= MOST_SEQUENCES:
+    device = weights[0].device
+    if weights[0].dtype not in DTYPES or not 1 <= batch <= MOST_SEQUENCES or device.type not in ("cpu", "cuda"):
         yield None
         return
     tensors = [*weights, *masks]
@@ -185,24 +229,13 @@ def session_for(
     threads = torch.get_num_threads()
     with entry.lock:
         entry.update(weights, masks, masked, [_version(t) for t in tensors])
-        if entry.refused:
-            found = None
-        else:
-            found = entry.packed(weights, masks, masked, batch)
-            generation, packed = found.generation, found.packed
-            idle = found.idle.setdefault(threads, [])
-            made, session = idle.pop() if idle else (generation, None)
-    if found is None:
+        found = entry.packed(weights, masks, masked, batch) if entry.finite else None
+        taken = None if found is None else entry.take(found, threads)
+    if found is None or taken is None:
         yield None
-        return
-    if session is None:
-        session = Session(packed, "auto", batch, 0, "", 0, 0.0)  # as many threads as are of use,
-        if session.threads > threads:  # but not more than PyTorch may take
-            session = Session(packed, "auto", batch, threads, "", 0, 0.0)
-    elif made != generation:
-        session._set_packed(packed)
-    yield session
-    idle.append((generation, session))
+    else:
+        yield taken[1]
+        found.idle[threads].append(taken)
 
 
 def clear() -> None:
