@@ -5,14 +5,15 @@
 #   --commit HASH  the clean commit that the bundle was built from; else that of this checkout, which must be clean
 #   --part K/N     every Nth case, from the Kth
 #   --only TEXT    cases whose names contain TEXT; no record is written
-# Prints a table and, last, `N passed, N failed`. Exit status: 0, 1 a case failed, 2 bad usage, 3 no GPU.
+# Prints a table and, last, `N passed, N failed`. Exit status: 0, 1 a case failed, 2 bad usage, 3 no GPU, 124 not done
+# after half an hour: hung.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source=$(cd "$here/../.." && pwd)
 build="" out=$here/results commit="" options=() only=""
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 while [ $# -gt 0 ]; do
@@ -47,6 +48,8 @@ done
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
 
 if [ -n "$only" ]; then
-  exec "$build/gpu_cases" "${options[@]}" --only "$only"
+  options+=(--only "$only")
+else
+  options+=(--record "$out" --commit "$commit")
 fi
-exec "$build/gpu_cases" "${options[@]}" --record "$out" --commit "$commit"
+exec timeout --kill-after=10 1800 "$build/gpu_cases" "${options[@]}"
