@@ -1,7 +1,6 @@
 """Recurrent layers taken out of graphs, and those of a real model."""
 
 import json
-import os
 import pathlib
 import struct
 
@@ -15,7 +14,7 @@ from random_graphs import Layer, floats, model_of
 import sprnn
 import sprnn.onnx
 
-MODELS = pathlib.Path(os.environ.get("SPRNN_MODELS", pathlib.Path(__file__).parents[3] / "build/models"))
+MODELS = pathlib.Path(__file__).parents[3] / "build/models"
 WEIGHTS = ("W", "R", "B", "P")
 
 
@@ -257,8 +256,8 @@ def test_silero_vad_has_one_lstm_for_each_sampling_rate():
 
 
 def test_silero_vad_is_the_lstm_of_the_wheels_own_torch_model():
-    torch = pytest.importorskip("torch", reason="silero_vad.jit is read by torch")
-    state = torch.jit.load(str(silero("silero_vad.jit"))).state_dict()
+    jit = pytest.importorskip("torch.jit", reason="silero_vad.jit is read by torch")
+    state = jit.load(str(silero("silero_vad.jit"))).state_dict()
     found = sprnn.onnx.layers(silero("silero_vad.onnx")).models
     for prefix, module in (("If_0_then_branch__Inline_0__", "_model"), ("If_0_else_branch__Inline_0__", "_model_8k")):
         for name, array in found[prefix + ".decoder.rnn."].arrays().items():
