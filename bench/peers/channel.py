@@ -18,7 +18,7 @@ class Channel:
     def send_floats(self, values):
         values = np.ascontiguousarray(values, np.float32)
         self._socket.sendall(struct.pack("=Q", values.size))
-        self._socket.sendall(values.data.cast("B"))
+        self._socket.sendall(values.tobytes())
 
     def receive(self):
         return bytes(self._read(self._length())).decode()
