@@ -24,13 +24,23 @@ constexpr std::size_t control_bytes(int groups) {
   return sizeof(std::uint32_t) * (1 + 2 * static_cast<std::size_t>(groups));
 }
 
+// A tile of timesteps was planned for the plan's batch; a session of more sequences takes fewer steps at a
+// time.
+KernelShape shape_for(const Packed& packed, std::size_t direction, int batch) {
+  KernelShape shape = kernel_shape(packed.plan, direction);
+  const std::int64_t samples = std::int64_t{shape.plan.tile_steps} * packed.plan.problem.batch;
+  shape.plan.tile_steps =
+      static_cast<int>(std::clamp<std::int64_t>(samples / batch, 1, shape.plan.tile_steps));
+  return shape;
+}
+
 }  // namespace
 
 GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu, int batch)
     : gpu_(gpu),
       batch_(batch),
       reverse_(packed.plan.directions[direction].reverse),
-      shape_(kernel_shape(packed.plan, direction)),
+      shape_(shape_for(packed, direction, batch)),
       input_(packed.directions[direction], shape_, packed.plan.problem.directions[direction],
              view_of(packed, direction, shape_), std::int64_t{batch} * shape_.plan.tile_steps),
       kernel_(make_kernel(shape_)) {

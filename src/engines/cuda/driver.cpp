@@ -19,6 +19,7 @@ Driver::Driver() : library_({"libcuda.so.1"}, "NVIDIA's driver library") {
   library_.find(retain_primary_context, "cuDevicePrimaryCtxRetain");
   library_.find(push_context, "cuCtxPushCurrent_v2");
   library_.find(pop_context, "cuCtxPopCurrent_v2");
+  library_.find(current_context, "cuCtxGetCurrent");
   library_.find(allocate, "cuMemAlloc_v2");
   library_.find(free, "cuMemFree_v2");
   library_.find(to_device, "cuMemcpyHtoDAsync_v2");

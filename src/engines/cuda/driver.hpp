@@ -53,6 +53,7 @@ struct Driver {
   Result (*retain_primary_context)(Context*, int device) = nullptr;
   Result (*push_context)(Context) = nullptr;
   Result (*pop_context)(Context*) = nullptr;
+  Result (*current_context)(Context*) = nullptr;
   Result (*allocate)(DevicePointer*, std::size_t bytes) = nullptr;
   Result (*free)(DevicePointer) = nullptr;
   Result (*to_device)(DevicePointer to, const void* from, std::size_t bytes, Stream) = nullptr;

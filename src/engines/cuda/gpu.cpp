@@ -92,7 +92,13 @@ int gpu_count() {
   }
 }
 
-Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
+Context current_context() {
+  Context context = nullptr;
+  check(driver().current_context(&context), "cuCtxGetCurrent");
+  return context;
+}
+
+Buffer::Buffer(std::size_t bytes) : bytes_(bytes), context_(current_context()) {
   if (driver().allocate(&pointer_, std::max<std::size_t>(bytes, 16)) == 0) return;
   throw Error(ErrorCode::out_of_memory,
               fmt::format("the GPU has no {:.1f} MiB of memory left: a smaller batch needs less",
@@ -108,7 +114,7 @@ Buffer upload(const void* from, std::size_t bytes) {
 }
 
 Kernel::Kernel(const std::string& cubin, const char* name, std::int64_t shared_bytes)
-    : shared_bytes_(shared_bytes) {
+    : shared_bytes_(shared_bytes), context_(current_context()) {
   check(driver().load_module(&module_, cubin.data()), "cuModuleLoadData");
   check(driver().get_function(&function_, module_, name), "cuModuleGetFunction");
   if (shared_bytes > 0) {

@@ -44,20 +44,33 @@ class Current {
   Current& operator=(const Current&) = delete;
 };
 
+// The context that is current: what is made in it is freed in it, whatever is current then.
+[[nodiscard]] Context current_context();
+// For destructors: frees with a context current; a driver that has ended has freed everything already.
+template <class Free>
+void free_in(Context context, Free&& free) noexcept {
+  if (driver().push_context(context) != 0) return;
+  free();
+  driver().pop_context(&context);
+}
+
 // Device memory of the current GPU. Empty or alive; 256-byte aligned, as cuMemAlloc gives it.
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t bytes);
   Buffer(Buffer&& other) noexcept
-      : pointer_(std::exchange(other.pointer_, 0)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : pointer_(std::exchange(other.pointer_, 0)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        context_(other.context_) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(pointer_, other.pointer_);
     std::swap(bytes_, other.bytes_);
+    std::swap(context_, other.context_);
     return *this;
   }
   ~Buffer() {
-    if (pointer_ != 0) driver().free(pointer_);
+    if (pointer_ != 0) free_in(context_, [&] { driver().free(pointer_); });
   }
 
   [[nodiscard]] DevicePointer get() const noexcept { return pointer_; }
@@ -66,6 +79,7 @@ class Buffer {
  private:
   DevicePointer pointer_ = 0;
   std::size_t bytes_ = 0;
+  Context context_ = nullptr;
 };
 
 // Copies of host memory, complete when they return.
@@ -82,15 +96,17 @@ class Kernel {
   Kernel(Kernel&& other) noexcept
       : module_(std::exchange(other.module_, nullptr)),
         function_(other.function_),
-        shared_bytes_(other.shared_bytes_) {}
+        shared_bytes_(other.shared_bytes_),
+        context_(other.context_) {}
   Kernel& operator=(Kernel&& other) noexcept {
     std::swap(module_, other.module_);
     std::swap(function_, other.function_);
     std::swap(shared_bytes_, other.shared_bytes_);
+    std::swap(context_, other.context_);
     return *this;
   }
   ~Kernel() {
-    if (module_ != nullptr) driver().unload_module(module_);
+    if (module_ != nullptr) free_in(context_, [&] { driver().unload_module(module_); });
   }
 
   // Arguments by value, in the kernel's order.
@@ -113,6 +129,7 @@ class Kernel {
   Module module_ = nullptr;
   Function function_ = nullptr;
   std::int64_t shared_bytes_ = 0;
+  Context context_ = nullptr;
 };
 
 }  // namespace sprnn::cuda

@@ -85,17 +85,10 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
 }
 
 GpuSession::~GpuSession() {
-  if (stream_ == nullptr) return;
-  const Current current(*gpu_);
-  driver().synchronize(last_stream_);
-  driver().destroy_stream(stream_);
-  // Buffers and modules are freed with the GPU current.
-  directions_.clear();
-  kernels_.reset();
-  for (Buffer* buffer : {&h_, &c_, &rows_, &nonfinite_, &projection_, &ring_, &status_, &lengths_,
-                         &between_[0], &between_[1], &host_x_, &host_y_, &wide_y_}) {
-    *buffer = Buffer();
-  }
+  free_in(gpu_->context(), [&] {
+    driver().synchronize(last_stream_);
+    driver().destroy_stream(stream_);
+  });
 }
 
 void GpuSession::reserve_between(std::int64_t steps) {
