@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -41,8 +42,9 @@ struct BenchOptions {
   std::string python;             // a Python that has torch, onnxruntime or sprnn: peers too; empty: none
   int rounds = 7;                 // turns that each contestant gets
   int device = 0;                 // cuda: which GPU
-  double deadline_seconds = 0.0;  // cuda: as in SessionOptions
-  GatherWishes wishes = {};       // of the GPU plan, where one is made
+  double deadline_seconds = 0.0;  // cuda: this and the next as in SessionOptions
+  std::filesystem::path code_dir;
+  GatherWishes wishes = {};  // of the GPU plan, where one is made
   Progress progress;
 };
 

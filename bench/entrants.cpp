@@ -60,7 +60,8 @@ OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& w
                                          .threads = options.threads,
                                          .isa = options.isa,
                                          .device = options.device,
-                                         .deadline_seconds = options.deadline_seconds});
+                                         .deadline_seconds = options.deadline_seconds,
+                                         .code_dir = options.code_dir});
   OwnEntrant own;
   own.session = session.get();
   if (own.session->engine() == "cuda") {

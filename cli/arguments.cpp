@@ -153,6 +153,12 @@ void add_gpu_plan(CLI::App& app, GatherWishes& wishes) {
       ->group(group);
 }
 
+void add_code_dir(CLI::App& app, EngineArguments& engine) {
+  app.add_option("--code-dir", engine.code_dir,
+                 "Code for engine cuda that `sprnn compile` has written; by default NVRTC compiles it")
+      ->type_name("DIR");
+}
+
 void add_threads(CLI::App& app, int& threads) {
   add_number(app, "--threads", threads, 0, 1024,
              "Threads of this CPU; 0 (default): as many as affinity and the cgroup quota allow");
@@ -229,15 +235,21 @@ SessionOptions session_options(const EngineArguments& engine, int batch) {
   return {.batch = batch,
           .threads = engine.threads,
           .isa = engine.isa,
-          .deadline_seconds = engine.deadline_seconds};
+          .deadline_seconds = engine.deadline_seconds,
+          .code_dir = engine.code_dir};
 }
 
-void check_isa(const EngineArguments& arguments, std::string_view engine) {
+void check_engine_options(const EngineArguments& arguments, std::string_view engine) {
   if (!arguments.isa.empty() && engine != "cpu")
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("--isa {} is for the cpu engine, but {} is to run: leave --isa out or add --engine cpu",
                     arguments.isa, engine));
+  if (!arguments.code_dir.empty() && engine != "cuda")
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--code-dir {} is for engine cuda, but {} is to run: leave --code-dir out or add "
+                            "--engine cuda",
+                            arguments.code_dir.string(), engine));
 }
 
 }  // namespace sprnn::cli

@@ -31,6 +31,7 @@ struct EngineArguments {
   std::string isa;
   GatherWishes wishes;            // of the GPU plan that a checkpoint gets
   double deadline_seconds = 0.0;  // 0: the engine's own
+  std::filesystem::path code_dir;
 };
 
 void add_model(CLI::App& app, ModelArguments& model, bool required = true);  // MODEL and the three below
@@ -40,6 +41,7 @@ void add_dtype(CLI::App& app, std::optional<DType>& dtype, const std::string& by
 
 void add_engine(CLI::App& app, EngineArguments& engine);  // --engine, --threads, --isa, --deadline
 void add_threads(CLI::App& app, int& threads);
+void add_code_dir(CLI::App& app, EngineArguments& engine);
 void add_run_target(CLI::App& app, EngineArguments& engine);  // --target of the verbs that run
 // --groups, --no-stamps and the like, in a group of their own in --help.
 void add_gpu_plan(CLI::App& app, GatherWishes& wishes);
@@ -59,7 +61,7 @@ void teach(CLI::App& app, const std::string& text);
 
 [[nodiscard]] SessionOptions session_options(const EngineArguments& engine, int batch);
 
-// --isa must belong to the engine that is going to run.
-void check_isa(const EngineArguments& arguments, std::string_view engine);
+// --isa and --code-dir must belong to the engine that is going to run.
+void check_engine_options(const EngineArguments& arguments, std::string_view engine);
 
 }  // namespace sprnn::cli

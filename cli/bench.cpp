@@ -51,10 +51,11 @@ ExitStatus bench_layer(const Arguments& arguments) {
                             : load_for_engine(arguments.model, arguments.engine, arguments.options.batch);
     bench::BenchOptions options = arguments.options;
     options.engine = find_engine(arguments.engine.engine, packed->plan).name();
-    check_isa(arguments.engine, options.engine);
+    check_engine_options(arguments.engine, options.engine);
     options.threads = arguments.engine.threads;
     options.isa = arguments.engine.isa;
     options.deadline_seconds = arguments.engine.deadline_seconds;
+    options.code_dir = arguments.engine.code_dir;
     options.peers = !arguments.no_peers;
     options.progress = [&progress](double part, std::string_view what) {
       return progress.report(part, what);
@@ -91,6 +92,7 @@ Verb add_bench(CLI::App& root) {
   add_batch(*app, arguments->options.batch, "Sequences side by side; by default 1");
   add_steps(*app, arguments->options.steps);
   add_engine(*app, arguments->engine);
+  add_code_dir(*app, arguments->engine);
   add_run_target(*app, arguments->engine);
   add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.seed);

@@ -62,9 +62,9 @@ ExitStatus run(int argc, char** argv) {
   CLI::App app("Runs pruned recurrent networks (RNN, GRU, LSTM), fast.", "sprnn");
   bool version = false;
   app.add_flag("--version", version, "Print the version, SIMD targets, CUDA and engines");
-  const std::vector<Verb> verbs{add_inspect(app), add_prune(app), add_pack(app),
-                                add_explain(app), add_run(app),   add_verify(app),
-                                add_bench(app),   add_sweep(app), add_devices(app)};
+  const std::vector<Verb> verbs{add_inspect(app), add_prune(app),  add_pack(app),   add_compile(app),
+                                add_explain(app), add_run(app),    add_verify(app), add_bench(app),
+                                add_sweep(app),   add_devices(app)};
   app.require_subcommand(0, 1);
   app.footer(usage);
   if (argc > 1) check_verb(argv[1], verbs);

@@ -169,7 +169,7 @@ Outcome run_model(const Arguments& arguments) {
   const std::vector<std::int64_t> lengths = load_lengths(arguments, sizes);
 
   const Engine& engine = find_engine(arguments.engine.engine, packed->plan);
-  check_isa(arguments.engine, engine.name());
+  check_engine_options(arguments.engine, engine.name());
   const auto session = engine.session(packed, session_options(arguments.engine, batch));
   session->set_state(h, c);
   FloatArray y{output_shape(sizes),
@@ -234,6 +234,7 @@ Verb add_run(CLI::App& root) {
       ->type_name("F");
   app->add_flag("--batch-first", arguments->batch_first, "x and y are [B, T, ...]");
   add_engine(*app, arguments->engine);
+  add_code_dir(*app, arguments->engine);
   add_run_target(*app, arguments->engine);
   add_gpu_plan(*app, arguments->engine.wishes);
   add_json(*app, arguments->json);

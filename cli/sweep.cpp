@@ -29,7 +29,7 @@ ExitStatus sweep_model(const Arguments& arguments) {
     bench::SweepOptions options = arguments.options;
     if (arguments.input) options.x = load_npy_floats(*arguments.input);
     options.prune_input = !arguments.keep_input;
-    if (arguments.engine.engine != "auto") check_isa(arguments.engine, arguments.engine.engine);
+    if (arguments.engine.engine != "auto") check_engine_options(arguments.engine, arguments.engine.engine);
     options.run.engine = arguments.engine.engine;
     options.run.threads = arguments.engine.threads;
     options.run.isa = arguments.engine.isa;

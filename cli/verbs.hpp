@@ -17,6 +17,7 @@ struct Verb {
 Verb add_inspect(CLI::App& root);
 Verb add_prune(CLI::App& root);
 Verb add_pack(CLI::App& root);
+Verb add_compile(CLI::App& root);
 Verb add_explain(CLI::App& root);
 Verb add_run(CLI::App& root);
 Verb add_verify(CLI::App& root);

@@ -28,10 +28,11 @@ ExitStatus verify_model(const Arguments& arguments) {
     dtype = packed->plan.problem.dtype;
     VerifyOptions options = arguments.options;
     options.engine = find_engine(arguments.engine.engine, packed->plan).name();
-    check_isa(arguments.engine, options.engine);
+    check_engine_options(arguments.engine, options.engine);
     options.threads = arguments.engine.threads;
     options.isa = arguments.engine.isa;
     options.deadline_seconds = arguments.engine.deadline_seconds;
+    options.code_dir = arguments.engine.code_dir;
     progress.phase(fmt::format("running {} and the reference", options.engine));
     result = verify(packed, options);
   }
@@ -63,6 +64,7 @@ Verb add_verify(CLI::App& root) {
   add_batch(*app, arguments->options.batch, "Sequences side by side; by default 1");
   add_steps(*app, arguments->options.steps);
   add_engine(*app, arguments->engine);
+  add_code_dir(*app, arguments->engine);
   add_run_target(*app, arguments->engine);
   add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.seed);

@@ -25,7 +25,7 @@ install(FILES ${PROJECT_BINARY_DIR}/sprnnConfig.cmake ${PROJECT_BINARY_DIR}/sprn
 set(pc_requires_private)
 set(pc_libs_private)
 if(library_type STREQUAL STATIC_LIBRARY)
-  set(pc_requires_private "fmt libhwy")
+  set(pc_requires_private "fmt libhwy nettle")
   set(pc_libs_private "-pthread -lstdc++ -lm")
 endif()
 file(RELATIVE_PATH pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
 
 #include "sprnn/engine.hpp"
 
@@ -39,6 +42,21 @@ class CudaSession : public Session {
  protected:
   using Session::Session;
 };
+
+// One kernel that compile_code has written, as the compiler reports it.
+struct CompiledKernel {
+  std::string cubin, ptx;  // names of files in the directory
+  int registers = 0;       // a thread
+  int stack_bytes = 0, spill_bytes = 0;
+};
+
+// For machines without NVRTC: compiles every kernel of a GPU plan for one architecture (compute capability:
+// 80, 90, ...) and writes cubins, PTX and manifest.json, which has the SHA-256 of each, to a directory, made
+// if there is none. Files of the same names are replaced. Needs no GPU. Throws Error(unsupported) for a plan
+// of a CPU, Error(device) without NVRTC, Error(io). SessionOptions::code_dir runs it: on its architecture the
+// cubins, on a newer one the PTX.
+std::vector<CompiledKernel> compile_code(const Plan& plan, int compute_capability,
+                                         const std::filesystem::path& directory);
 
 // GPUs of this machine, 0 without a driver; the description of one, its name as the driver gives it. Throws
 // Error(device).

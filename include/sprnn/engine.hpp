@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +22,8 @@ struct SessionOptions {
   // cuda: how long a timestep may wait for another CTA before the run is given up; 0: the environment
   // variable SPRNN_DEADLINE, or 2 s.
   double deadline_seconds = 0.0;
+  // cuda: a directory that compile_code (cuda.hpp) has written; then its code runs and nothing is compiled.
+  std::filesystem::path code_dir{};
 };
 
 // One call's worth of timesteps. The arrays belong to the caller and must not overlap. The session's

@@ -146,11 +146,13 @@ void sprnn_packed_destroy(sprnn_packed* packed);
 #define SPRNN_ALL_ENTRIES (-1)
 
 /* Makes a session, its state all zeros.
- *   engine   "cpu", "interpreter", "reference" or "auto"; NULL: "auto".
+ *   engine   "cuda" (the first GPU), "cpu", "interpreter", "reference" or "auto"; NULL: "auto".
  *   batch    B, sequences side by side, 1 to 4096.
  *   threads  0: as many as the process may use.
  *   isa      of the cpu engine: "avx512", "avx2" or "scalar"; NULL: the best of this processor.
  *   session  receives the handle; sprnn_session_destroy() it.
+ * Environment, for cuda: SPRNN_DEADLINE, the seconds that a timestep may wait for another part of the GPU
+ * before the run is given up (2); CUDA_VISIBLE_DEVICES, which GPU is the first; SPRNN_CACHE_DIR.
  * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED (the message has the engine's reason), SPRNN_DEVICE,
  * SPRNN_OUT_OF_MEMORY. */
 int sprnn_session_create(const sprnn_packed* packed, const char* engine, int batch, int threads,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -16,7 +17,8 @@ struct VerifyOptions {
   std::uint64_t seed = 0;
   int threads = 0;
   std::string isa{};
-  double deadline_seconds = 0.0;  // as in SessionOptions
+  double deadline_seconds = 0.0;  // this and the next as in SessionOptions
+  std::filesystem::path code_dir{};
 };
 
 struct VerifyResult {

@@ -68,6 +68,7 @@ VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& o
   const Engine& engine = find_engine(options.engine, packed->plan);
   SessionOptions session_options{options.batch, options.threads, options.isa};
   session_options.deadline_seconds = options.deadline_seconds;
+  session_options.code_dir = options.code_dir;
   const std::unique_ptr<Session> session = engine.session(packed, session_options);
   const Model model = unpack(*packed);
 

@@ -1,5 +1,6 @@
 """inspect, prune, pack and explain: what they show, what they write, what they leave alone."""
 
+import json
 import os
 import unittest
 
@@ -223,6 +224,25 @@ class Pack(CliTest):
         self.refuse("explain", "model.safetensors", *target, "--groups", "300", says=["groups", "300"])
         self.refuse("explain", "model.safetensors", *target, "--warps", "5", says=["warps", "multiple of 4"])
         self.refuse("explain", "model.safetensors", *target, "--opaque-pairs", "maybe", says=["maybe", "on or off"])
+
+    def test_compile(self):
+        self.save_model(Model("gru", 8, 32, density=0.2))
+        self.succeed("pack", "model.safetensors", "h100.sprnn", "--target", "h100", "--dtype", "fp16")
+        self.succeed("pack", "model.safetensors", "cpu.sprnn", "--target", "cpu")
+        self.refuse("compile", "model.safetensors", "--out", "code", says=["model.safetensors", "pack"])
+        self.refuse("compile", "cpu.sprnn", "--out", "code", says="cpu")
+        self.refuse("compile", "h100.sprnn", "--out", "code", "--target", "cpu", says="cpu")
+        self.refuse("compile", "h100.sprnn", says="--out")
+        self.refuse("verify", "cpu.sprnn", "--code-dir", "code", says=["--code-dir", "cpu"])
+        probe = self.sprnn("compile", "h100.sprnn", "--out", "code", "--target", "h200", "--json")
+        if probe.status == 3 and "NVRTC" in probe.err:
+            self.skipTest(probe.err)
+        report = json.loads(probe.out)
+        self.assertEqual((report["device"], report["compute_capability"]), ("h200", 90))
+        names = {kernel[kind] for kernel in report["kernels"] for kind in ["cubin", "ptx"]}
+        self.assertEqual(set(os.listdir(self.path("code"))), names | {"manifest.json"})
+        self.assertIn("sm_80", self.succeed("compile", "h100.sprnn", "--out", "code", "--target", "a100").out)
+        self.refuse("compile", "h100.sprnn", "--out", "nowhere/code", says="nowhere")
 
     def test_explain_says_which_engine_runs_it(self):
         self.save_model(Model("gru", 8, 32, density=0.2))

@@ -4,8 +4,11 @@
 
 #include <array>
 #include <charconv>
+#include <optional>
 #include <vector>
 
+#include "base/sha256.hpp"
+#include "engines/cuda/kernel_cache.hpp"
 #include "engines/cuda/kernel_sources.hpp"
 #include "engines/cuda/library.hpp"
 #include "sprnn/error.hpp"
@@ -26,6 +29,9 @@ struct Nvrtc {
   int (*compile)(Program, int options, const char* const* text) = nullptr;
   int (*cubin_size)(Program, std::size_t*) = nullptr;
   int (*cubin)(Program, char*) = nullptr;
+  int (*ptx_size)(Program, std::size_t*) = nullptr;
+  int (*ptx)(Program, char*) = nullptr;
+  int (*version)(int* major, int* minor) = nullptr;
   int (*log_size)(Program, std::size_t*) = nullptr;
   int (*log)(Program, char*) = nullptr;
 
@@ -36,6 +42,9 @@ struct Nvrtc {
     library.find(compile, "nvrtcCompileProgram");
     library.find(cubin_size, "nvrtcGetCUBINSize");
     library.find(cubin, "nvrtcGetCUBIN");
+    library.find(ptx_size, "nvrtcGetPTXSize");
+    library.find(ptx, "nvrtcGetPTX");
+    library.find(version, "nvrtcVersion");
     library.find(log_size, "nvrtcGetProgramLogSize");
     library.find(log, "nvrtcGetProgramLog");
   }
@@ -82,7 +91,8 @@ Compiled compile(const std::string& kernel, const std::string& plan_source, int 
   } const destroyer{api, program};
 
   const std::string architecture = fmt::format("--gpu-architecture=sm_{}", capability);
-  const std::array options = {architecture.c_str(), "--std=c++17", "-default-device", "--ptxas-options=-v"};
+  std::vector<const char*> options{architecture.c_str()};
+  options.insert(options.end(), compile_options().begin(), compile_options().end());
   const int result = api.compile(program, static_cast<int>(options.size()), options.data());
   std::size_t size = 0;
   expect_success(api.log_size(program, &size), "nvrtcGetProgramLogSize");
@@ -96,10 +106,25 @@ Compiled compile(const std::string& kernel, const std::string& plan_source, int 
   expect_success(api.cubin_size(program, &size), "nvrtcGetCUBINSize");
   compiled.cubin.resize(size);
   expect_success(api.cubin(program, compiled.cubin.data()), "nvrtcGetCUBIN");
+  expect_success(api.ptx_size(program, &size), "nvrtcGetPTXSize");
+  compiled.ptx.resize(size);
+  expect_success(api.ptx(program, compiled.ptx.data()), "nvrtcGetPTX");
+  while (compiled.ptx.ends_with('\0')) compiled.ptx.pop_back();
   compiled.registers = number_before(log, " registers");
   compiled.stack_bytes = number_before(log, " bytes stack frame");
   compiled.spill_bytes = number_before(log, " bytes spill stores") + number_before(log, " bytes spill loads");
   return compiled;
+}
+
+std::span<const char* const> compile_options() noexcept {
+  static constexpr std::array options = {"--std=c++17", "-default-device", "--ptxas-options=-v"};
+  return options;
+}
+
+std::string compiler_version() {
+  int major = 0, minor = 0;
+  expect_success(nvrtc().version(&major, &minor), "nvrtcVersion");
+  return fmt::format("NVRTC {}.{}", major, minor);
 }
 
 std::string compiler_refusal() {
@@ -111,8 +136,15 @@ std::string compiler_refusal() {
   }
 }
 
-std::string compile_cached(const std::string& kernel, const std::string& plan_source, int capability) {
-  return compile(kernel, plan_source, capability).cubin;
+std::string compile_cached(const KernelRequest& request, int capability) {
+  const KernelCache cache(cache_directory());
+  if (!cache.usable()) return compile(request.kernel, request.plan_source, capability).cubin;
+  const std::string key =
+      sha256(fmt::format("{}\nsm_{}\n{}\n", source_hash(request), capability, compiler_version()));
+  if (std::optional<std::string> found = cache.find(key)) return std::move(*found);
+  std::string cubin = compile(request.kernel, request.plan_source, capability).cubin;
+  cache.store(key, cubin);
+  return cubin;
 }
 
 }  // namespace sprnn::cuda

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engines/cuda/compiler.hpp"
-
 namespace sprnn::cuda {
 
 namespace {
@@ -36,8 +34,10 @@ KernelShape shape_for(const Packed& packed, std::size_t direction, int batch) {
 
 }  // namespace
 
-GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu, int batch)
+GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu,
+                           const CodeSource& code, int batch)
     : gpu_(gpu),
+      code_(code),
       batch_(batch),
       reverse_(packed.plan.directions[direction].reverse),
       shape_(shape_for(packed, direction, batch)),
@@ -70,8 +70,8 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
 }
 
 Kernel GpuDirection::make_kernel(const KernelShape& shape) const {
-  return Kernel(compile_cached("layer.cu", plan_source(shape), gpu_.description().compute_capability),
-                "run_layer", shared_bytes(shape, gpu_.description()));
+  return Kernel(code_(layer_kernel(shape), gpu_.description().compute_capability), "run_layer",
+                shared_bytes(shape, gpu_.description()));
 }
 
 std::size_t GpuDirection::projection_bytes() const noexcept {
@@ -91,9 +91,7 @@ std::size_t GpuDirection::ring_bytes_of(const KernelShape& shape, int groups) co
 }
 
 std::size_t GpuDirection::ring_bytes() const noexcept {
-  KernelShape tagged = shape_;
-  tagged.h_word = ExchangeWord::tag;  // takes more room than stamps
-  return ring_bytes_of(tagged, groups_of_pass(0));
+  return ring_bytes_of(unbounded(shape_), groups_of_pass(0));  // tags take more room than stamps
 }
 
 bool GpuDirection::is_stampable(float h) const noexcept {
@@ -104,8 +102,7 @@ bool GpuDirection::is_stampable(float h) const noexcept {
 
 void GpuDirection::prepare_unbounded() {
   if (takes_any_state() || unbounded_kernel_) return;
-  unbounded_shape_ = shape_;
-  unbounded_shape_->h_word = ExchangeWord::tag;
+  unbounded_shape_ = unbounded(shape_);
   unbounded_kernel_.emplace(make_kernel(*unbounded_shape_));
 }
 

@@ -30,8 +30,9 @@ struct LaunchContext {
 
 class GpuDirection {
  public:
-  // `packed` need not outlive it.
-  GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu, int batch);
+  // `packed` need not outlive it; `gpu` and `code` must.
+  GpuDirection(const Packed& packed, std::size_t direction, const Gpu& gpu, const CodeSource& code,
+               int batch);
 
   [[nodiscard]] int tile_steps() const noexcept { return shape_.plan.tile_steps; }
   [[nodiscard]] std::size_t projection_bytes() const noexcept;  // of a tile
@@ -52,6 +53,7 @@ class GpuDirection {
   [[nodiscard]] int groups_of_pass(int first_entry) const noexcept;
 
   const Gpu& gpu_;
+  const CodeSource& code_;
   int batch_;
   bool reverse_;
   KernelShape shape_;

@@ -11,14 +11,6 @@ namespace sprnn {
 
 namespace {
 
-std::string missing_cell(const Problem& problem) {
-  for (const DirectionProblem& direction : problem.directions) {
-    if (!direction.cell.is_standard()) return fmt::format("has no {} cell", to_string(direction.cell));
-    if (direction.peephole) return "has no lstm with peepholes";
-  }
-  return "";
-}
-
 class CudaEngine final : public Engine {
  public:
   [[nodiscard]] std::string_view name() const noexcept override { return "cuda"; }
@@ -43,7 +35,7 @@ class CudaEngine final : public Engine {
                            plan.device.name);
       }
     }
-    if (std::string missing = missing_cell(plan.problem); !missing.empty()) return missing;
+    if (std::string missing = cuda::missing_cell(plan.problem); !missing.empty()) return missing;
     try {
       return misfit(plan, *cuda::gpu(device));
     } catch (const Error& error) {
@@ -82,7 +74,7 @@ const Engine& cuda_engine() {
 }
 
 std::string cuda_lacks(const Problem& problem) {
-  if (std::string missing = missing_cell(problem); !missing.empty()) return missing;
+  if (std::string missing = cuda::missing_cell(problem); !missing.empty()) return missing;
   return cuda::compiler_refusal();
 }
 

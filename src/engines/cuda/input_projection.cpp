@@ -4,19 +4,9 @@
 #include <cstring>
 #include <vector>
 
-#include "engines/cuda/compiler.hpp"
-
 namespace sprnn::cuda {
 
 namespace {
-
-std::string input_source(DType dtype) {
-  return std::string("#pragma once\n#include \"types.cuh\"\nusing Element = ") +
-         (dtype == DType::fp16   ? "Fp16"
-          : dtype == DType::bf16 ? "Bf16"
-                                 : "Fp32") +
-         ";\n";
-}
 
 // The row of W_ih behind each column of the projection, -1 for none.
 std::vector<std::int64_t> rows_of_columns(const KernelShape& shape, const gather::View& view) {
@@ -33,8 +23,8 @@ std::vector<std::int64_t> rows_of_columns(const KernelShape& shape, const gather
 
 }  // namespace
 
-InputKernels::InputKernels(DType dtype, int capability)
-    : InputKernels(compile_cached("input.cu", input_source(dtype), capability)) {}
+InputKernels::InputKernels(DType dtype, int capability, const CodeSource& code)
+    : InputKernels(code(input_kernel(dtype), capability)) {}
 
 InputKernels::InputKernels(const std::string& cubin)
     : gather_input(cubin, "gather_input"),

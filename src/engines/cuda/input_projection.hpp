@@ -5,15 +5,15 @@
 #include <memory>
 #include <optional>
 
+#include "engines/cuda/kernel_code.hpp"
 #include "engines/cuda/matmul.hpp"
-#include "engines/cuda/plan_source.hpp"
 #include "pack/gather_view.hpp"
 
 namespace sprnn::cuda {
 
 // The kernels of kernels/input.cu for one element type.
 struct InputKernels {
-  InputKernels(DType dtype, int capability);
+  InputKernels(DType dtype, int capability, const CodeSource& code);
   Kernel gather_input, project_rows, widen_output;
 
  private:

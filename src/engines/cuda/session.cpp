@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "engines/cuda/code_directory.hpp"
+#include "engines/cuda/compiler.hpp"
 #include "engines/layered_session.hpp"
 #include "sprnn/error.hpp"
 
@@ -53,16 +55,17 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
     : CudaSession(packed->plan.problem, options.batch),
       packed_(std::move(packed)),
       gpu_(gpu(options.device)),
+      code_(options.code_dir.empty() ? CodeSource(compile_cached) : code_directory(options.code_dir)),
       state_(problem_, options.batch),
       limit_(deadline_of(options)),
       unstampable_(problem_.directions.size(), false) {
   const Current current(*gpu_);
-  kernels_.emplace(problem_.dtype, gpu_->description().compute_capability);
+  kernels_.emplace(problem_.dtype, gpu_->description().compute_capability, code_);
   std::size_t projection = 0, ring = 0;
   std::int64_t pitch = 0;
   tile_steps_ = std::int64_t{1} << 30;
   for (std::size_t d = 0; d < problem_.directions.size(); ++d) {
-    directions_.push_back(std::make_unique<GpuDirection>(*packed_, d, *gpu_, batch_));
+    directions_.push_back(std::make_unique<GpuDirection>(*packed_, d, *gpu_, code_, batch_));
     projection = std::max(projection, directions_[d]->projection_bytes());
     ring = std::max(ring, directions_[d]->ring_bytes());
     pitch = std::max(pitch, input_pitch(problem_.directions[d].w_ih.cols, problem_.dtype));
@@ -415,7 +418,7 @@ void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {
   cuda::check(driver().synchronize(last_stream_), "cuStreamSynchronize");
   std::vector<std::unique_ptr<GpuDirection>> directions;
   for (std::size_t d = 0; d < directions_.size(); ++d) {
-    directions.push_back(std::make_unique<GpuDirection>(*packed, d, *gpu_, batch_));
+    directions.push_back(std::make_unique<GpuDirection>(*packed, d, *gpu_, code_, batch_));
     if (unstampable_[d]) directions[d]->prepare_unbounded();
   }
   directions_ = std::move(directions);

@@ -58,6 +58,7 @@ class GpuSession final : public CudaSession {
 
   std::shared_ptr<const Packed> packed_;
   std::shared_ptr<const Gpu> gpu_;
+  CodeSource code_;
   mutable SessionState state_;  // as of the last transfer; the device has the truth
   std::int64_t tile_steps_ = 1;
   std::int64_t limit_;  // nanoseconds of one wait
