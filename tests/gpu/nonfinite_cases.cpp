@@ -224,6 +224,17 @@ void add_nonfinite_cases(std::vector<Case>& cases) {
       }
     }
   }
+  // Few non-zeros a row are large ones: four products in half precision would be more than fp16 has.
+  for (const Cell& cell : {tanh_cell(), gru_cell(), lstm_cell()}) {
+    for (const std::uint64_t seed : {2, 3}) {
+      for (const double density : {0.06, 0.1}) {
+        const ModelSpec spec{
+            .cell = cell, .dtype = DType::fp16, .input = 5, .hidden = 60, .density = density, .seed = seed};
+        cases.push_back({fmt::format("|h0| = 65504, 6 steps, batch 5, {}", to_string(spec)),
+                         [=] { return all_states(spec, Lengths::all_steps, 65504.0F); }});
+      }
+    }
+  }
   for (const DType dtype : {DType::fp32, DType::fp16, DType::bf16}) {
     cases.push_back(
         {fmt::format("relu {} H=2048, batch 32, W_hh = 1: every bit pattern is kept", to_string(dtype)),

@@ -117,11 +117,6 @@ LaunchContext GpuSession::context(Stream stream) const noexcept {
           stream};
 }
 
-// Only a gru, and steps that are not valid, send a state on that no step has made.
-bool GpuSession::needs_tags(std::size_t direction, bool lengths) const {
-  return unstampable_[direction] && (lengths || problem_.directions[direction].cell.kind == CellKind::gru);
-}
-
 void GpuSession::run_direction(std::size_t direction, const Tile& whole, Stream stream) {
   const GpuDirection& engine = *directions_[direction];
   const DirectionProblem& problem = problem_.directions[direction];
@@ -146,7 +141,7 @@ void GpuSession::run_direction(std::size_t direction, const Tile& whole, Stream 
                                   std::int32_t{whole.x_is_fp32}, whole.x_time, whole.x_batch,
                                   std::int32_t{batch_}, columns, pitch, rows_.get(), nonfinite_.get());
     engine.project(*kernels_, tile, context(stream));
-    engine.run(tile, context(stream), needs_tags(direction, whole.lengths != 0));
+    engine.run(tile, context(stream), unstampable_[direction]);
   }
 }
 

@@ -49,7 +49,6 @@ class GpuSession final : public CudaSession {
   void run_direction(std::size_t direction, const Tile& whole, Stream stream);
   [[nodiscard]] TileRun state_of(std::size_t direction) const noexcept;
   [[nodiscard]] LaunchContext context(Stream stream) const noexcept;
-  [[nodiscard]] bool needs_tags(std::size_t direction, bool lengths) const;
   void reserve_between(std::int64_t steps);
   void run_host_tile(const Sequence& sequence, std::int64_t begin, std::int64_t steps);
   void download_state() const;

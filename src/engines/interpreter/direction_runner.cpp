@@ -58,7 +58,11 @@ void DirectionRunner::run_group(const DirectionRun& run, int first_entry, int en
 
 void DirectionRunner::step(const DirectionRun& run, std::int64_t t, int first_entry, int entries) {
   input_.run(run.x + t * run.x_time + first_entry * run.x_batch, run.x_batch, entries);
-  product_.run(h_, entries);
+  bool bounded = true;
+  for (std::int64_t position = 0; position < view_.w_hh.layout.image.positions; ++position) {
+    for (int b = 0; b < entries; ++b) bounded = bounded && std::abs(h_.at(position, b)) < 2.0F;
+  }
+  product_.run(h_, entries, bounded);
   update_cells(run, t, first_entry, entries);
   if (projection_) project(run, t, first_entry, entries);
 }
@@ -122,7 +126,7 @@ float DirectionRunner::update_unit(int cta, int local_unit, std::int64_t unit, i
 
 // The second exchange of a timestep: h = W_hr output.
 void DirectionRunner::project(const DirectionRun& run, std::int64_t t, int first_entry, int entries) {
-  projection_->run(*output_, entries);
+  projection_->run(*output_, entries, true);
   const gather::MatrixLayout& layout = view_.w_hr->layout;
   for (int cta = 0; cta < layout.ctas; ++cta) {
     for (int local = 0; local < layout.units_a_cta; ++local) {

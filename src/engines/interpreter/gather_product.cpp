@@ -16,8 +16,9 @@ GatherProduct::GatherProduct(const gather::MatrixView& matrix, DType dtype, int 
       sums_(static_cast<std::size_t>(matrix.layout.ctas) *
             static_cast<std::size_t>(matrix.layout.rows_a_cta()) * group_batch_) {}
 
-void GatherProduct::run(const StateImage& state, int entries) {
+void GatherProduct::run(const StateImage& state, int entries, bool bounded) {
   const gather::MatrixLayout& layout = matrix_.layout;
+  half_sums_ = layout.half_sums && bounded;
   for (int cta = 0; cta < layout.ctas; ++cta) {
     for (int pass = 0; pass < static_cast<int>(layout.passes.size()); ++pass) {
       for (int group = 0; group < layout.row_groups(); ++group) {
@@ -47,7 +48,7 @@ void GatherProduct::sum_lane(int cta, int pass, int thread, const StateImage& st
     for (int first = 0; first < entries; first += image.entries) {
       const float* word = state.word(first / image.entries, address);
       for (int b = first; b < std::min(first + image.entries, entries); ++b) {
-        if (layout.half_sums) {
+        if (half_sums_) {
           float& half = halves_[static_cast<std::size_t>(b)];
           half = half_fma(value, word[b - first], s % gather::quad == 0 ? 0.0F : half);
         } else {
@@ -55,7 +56,7 @@ void GatherProduct::sum_lane(int cta, int pass, int thread, const StateImage& st
         }
       }
     }
-    if (layout.half_sums && (s % gather::quad == gather::quad - 1 || s == slots - 1)) {
+    if (half_sums_ && (s % gather::quad == gather::quad - 1 || s == slots - 1)) {
       for (int b = 0; b < entries; ++b) sum[b] += halves_[static_cast<std::size_t>(b)];
     }
   }

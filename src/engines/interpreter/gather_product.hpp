@@ -13,8 +13,9 @@ class GatherProduct {
  public:
   GatherProduct(const gather::MatrixView& matrix, DType dtype, int group_batch);
 
-  // The sums of all CTAs' rows for the first `entries` batch entries of the group.
-  void run(const StateImage& state, int entries);
+  // The sums of all CTAs' rows for the first `entries` batch entries of the group. Not `bounded`: the state
+  // has a value of 2 or more, so that four products may be more than fp16 has.
+  void run(const StateImage& state, int entries, bool bounded);
   [[nodiscard]] const float* sums(int cta, int local_row) const {
     return sums_.data() +
            (static_cast<std::size_t>(cta) * static_cast<std::size_t>(matrix_.layout.rows_a_cta()) +
@@ -29,6 +30,7 @@ class GatherProduct {
   gather::MatrixView matrix_;
   DType dtype_;
   std::size_t group_batch_;
+  bool half_sums_ = false;        // of this run
   std::vector<float> lane_sums_;  // [lane][entry]
   std::vector<float> exchanged_;  // what a lane's neighbour holds
   std::vector<float> halves_;     // [entry]: up to 4 products
