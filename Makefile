@@ -3,7 +3,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 export JOBS
 
-.PHONY: build setup models test test-tsan test-python wheel demo fuzz bench format clean help
+.PHONY: build setup models test test-full test-tsan test-python wheel demo fuzz bench format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## Build the release: build/bin/sprnn and the library (the default)
@@ -20,6 +20,10 @@ test: setup  ## Build and run all tests twice: release, and address + undefined-
 	@scripts/fetch_models.sh || true
 	@scripts/python_env.sh numpy || true
 	@scripts/test.sh release asan
+
+test-full: test  ## make test, then compile the full matrix of plans for every architecture (hours)
+	@seq 0 $$(($(JOBS) - 1)) | SPRNN_COVER=full GTEST_TOTAL_SHARDS=$(JOBS) \
+	  xargs -P $(JOBS) -I{} env GTEST_SHARD_INDEX={} build/bin/cuda_compile_test --gtest_brief=1
 
 test-tsan: setup  ## Build and run the tests of threads under the thread sanitizer
 	@scripts/test.sh tsan

@@ -8,6 +8,7 @@
 
 #include "plan/gather_balance.hpp"
 #include "plan/gather_cost.hpp"
+#include "plan/gather_registers.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::gather {
@@ -16,9 +17,6 @@ namespace {
 
 // Shared memory that the kernel uses beside the budget: barriers and flags.
 constexpr std::int64_t reserved_shared_bytes = 1024;
-// Registers of a thread beside pairs and sums: a lab kernel used 86 with 34 opaque pairs at batch 4.
-constexpr int base_registers = 44;
-constexpr int registers_an_entry = 2;
 // The input projection's tile: enough steps to fill a GEMM, few enough for any T.
 constexpr std::int64_t tile_bytes = std::int64_t{256} << 20;
 constexpr std::int64_t max_tile_steps = 2048;
@@ -165,17 +163,6 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   const int threads = plan.warps * warp_lanes;
   Layout layout = make_layout(plan, problem_, direction_);
 
-  // Registers are allotted to a thread in eights.
-  plan.registers.available = std::min(gpu_.max_registers_per_thread, gpu_.registers_per_sm / threads / 8 * 8);
-  plan.registers.working = base_registers + registers_an_entry * plan.group_batch;
-  if (plan.registers.working > plan.registers.available) {
-    return fmt::format(
-        "needs {} registers a thread before any pair, {} available with {} warps: batch {} would fit",
-        plan.registers.working, plan.registers.available, plan.warps,
-        std::max(0, (plan.registers.available - base_registers) / registers_an_entry));
-  }
-  const int room = plan.registers.available - plan.registers.working;
-
   plan.shared = shared_budget(layout, plan.group_batch, gpu_.shared_bytes_per_block - reserved_shared_bytes);
   if (plan.shared.total() > plan.shared.available) {
     int fitting = plan.group_batch - 1;
@@ -190,10 +177,22 @@ std::string Fitter::place_slots(GatherPlan& plan) {
                        fitting > 0 ? fmt::format("batch {} would fit", fitting) : "no batch would fit");
   }
 
+  // Registers are allotted to a thread in eights.
+  plan.registers.available = std::min(gpu_.max_registers_per_thread, gpu_.registers_per_sm / threads / 8 * 8);
   // The compiler's own handling is faster where it does not press on the registers (tanh 2304 at 30 %: 1.79
   // us against 2.00), and spills where it does.
-  const bool all_fit = pair_registers(layout, false) <= room;
-  plan.opaque_pairs = wishes_.opaque_pairs.value_or(!all_fit);
+  const auto fits = [&](bool opaque) {
+    return pair_registers(layout, opaque) + working_registers(plan, layout, false) <=
+           plan.registers.available;
+  };
+  plan.opaque_pairs = wishes_.opaque_pairs.value_or(!fits(false));
+  const int needed = working_registers(plan, layout, !fits(plan.opaque_pairs));
+  const int room = plan.registers.available - needed;
+  if (room < 0) {
+    return fmt::format("needs {} registers a thread before any pair, {} available with {} warps", needed,
+                       plan.registers.available, plan.warps);
+  }
+
   int in_registers = 0;
   while (pair_registers(in_registers + 1, wide_values, plan.opaque_pairs) <= room) ++in_registers;
   if (plan.w_hr && in_registers > 0)
@@ -214,6 +213,7 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   }
   layout = make_layout(plan, problem_, direction_);
   plan.registers.pairs = pair_registers(layout, plan.opaque_pairs);
+  plan.registers.working = std::min(plan.registers.available - plan.registers.pairs, with_room(needed));
   plan.shared = shared_budget(layout, plan.group_batch, plan.shared.available);
   const std::int64_t streamed =
       4 * plan.ctas *

@@ -14,7 +14,7 @@ namespace sprnn::test {
 Device tiny_gpu() {
   GpuDescription gpu;
   gpu.sm_count = 4;
-  gpu.max_registers_per_thread = 64;
+  gpu.max_registers_per_thread = 152;
   gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = 24 * 1024;
   return {"tiny", gpu};
 }

@@ -1,0 +1,144 @@
+// The kernel compiles for whatever is planned, within the registers that the plan gave it, and the packed
+// bytes of the same plans run in the interpreter. No GPU is needed.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
+#include "cuda/cover.hpp"
+#include "engines/cuda/compiler.hpp"
+#include "engines/cuda/library.hpp"
+#include "engines/cuda/plan_source.hpp"
+#include "interpreter/support.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::test {
+namespace {
+
+// CTest runs the parts side by side.
+constexpr std::size_t parts = 16;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
+// The kernel's least, Hopper, and the newest that the installed NVRTC knows.
+const std::array<int, 3>& architectures() {
+  static const std::array<int, 3> all = [] {
+    const cuda::Library nvrtc({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "NVRTC");
+    int (*count)(int*) = nullptr;
+    int (*list)(int*) = nullptr;
+    nvrtc.find(count, "nvrtcGetNumSupportedArchs");
+    nvrtc.find(list, "nvrtcGetSupportedArchs");
+    int n = 0;
+    count(&n);
+    std::vector<int> known(static_cast<std::size_t>(n));
+    list(known.data());
+    return std::array<int, 3>{80, 90, *std::max_element(known.begin(), known.end())};
+  }();
+  return all;
+}
+
+// As many non-zeros a row as a random mask would have, without drawing it: the plan knows no more.
+MatrixSummary summary(std::int64_t rows, std::int64_t cols, double density, std::uint64_t seed) {
+  MatrixSummary matrix;
+  matrix.rows = rows;
+  matrix.cols = cols;
+  Random random(seed);
+  const auto width = static_cast<double>(cols);
+  const double mean = density * width, deviation = std::sqrt(mean * (1.0 - density));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const double drawn = mean + deviation * random.uniform(-3.0, 3.0);
+    matrix.row_nonzeros.push_back(static_cast<std::int32_t>(std::clamp(drawn, 0.0, width)));
+  }
+  return matrix;
+}
+
+Problem problem_of(const CoverCase& c) {
+  const ModelSpec& spec = c.spec;
+  Problem problem;
+  problem.dtype = spec.dtype;
+  problem.batch = c.batch;
+  problem.input_size = spec.input;
+  problem.hidden_size = spec.hidden;
+  problem.projection_size = spec.projection;
+  DirectionProblem direction;
+  direction.cell = spec.cell;
+  direction.bias = spec.bias;
+  const std::int64_t rows = spec.cell.gates() * spec.hidden;
+  direction.w_ih = summary(rows, spec.input, spec.density, 1);
+  direction.w_hh = summary(rows, spec.projection > 0 ? spec.projection : spec.hidden, spec.density, 2);
+  if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, 3);
+  problem.directions.push_back(direction);
+  return problem;
+}
+
+const std::vector<CoverCase>& cases() {
+  static const std::vector<CoverCase> all = [] {
+    const char* which = std::getenv("SPRNN_COVER");
+    return which != nullptr && std::string_view(which) == "full" ? full_matrix() : cover();
+  }();
+  return all;
+}
+
+void expect_compiles(const CoverCase& c) {
+  const int capability = architectures()[static_cast<std::size_t>(c.architecture)];
+  SCOPED_TRACE(fmt::format("{}, sm_{}", to_string(c), capability));
+  const Plan plan = make_plan(problem_of(c), find_device(c.device), {{}, c.wishes});
+  cuda::KernelShape shape = cuda::kernel_shape(plan, 0);
+  if (c.tagged) shape.h_word = ExchangeWord::tag;
+  SCOPED_TRACE(gather::to_text(shape.plan));
+  const RegisterBudget& planned = shape.plan.registers;
+  const cuda::Compiled compiled = cuda::compile("layer.cu", cuda::plan_source(shape), capability);
+  EXPECT_GT(compiled.registers, 0);
+  // The kernel for a state that no stamp can carry stands in for the planned one, which says nothing of its
+  // registers.
+  if (shape.h_word != shape.plan.exchange_word) return;
+  EXPECT_LE(compiled.registers, planned.working + planned.pairs);
+  // Who forbids opaque pairs lets the compiler unpack them, and spill.
+  if (!c.wishes.opaque_pairs.value_or(true)) return;
+  EXPECT_EQ(compiled.spill_bytes, 0);
+  EXPECT_EQ(compiled.stack_bytes, 0);
+}
+
+class Cover : public testing::TestWithParam<std::size_t> {};
+INSTANTIATE_TEST_SUITE_P(Parts, Cover, testing::Range(std::size_t{0}, parts));
+
+TEST_P(Cover, Compiles) {
+  if (sanitized) GTEST_SKIP() << "the release build compiles the kernels: a sanitizer sees nothing of NVRTC";
+  try {
+    (void)architectures();
+  } catch (const Error& error) {
+    GTEST_SKIP() << error.what();
+  }
+  for (std::size_t i = GetParam(); i < cases().size(); i += parts) expect_compiles(cases()[i]);
+}
+
+// Models so small that the interpreter walks their bytes in no time.
+TEST_P(Cover, RunsInTheInterpreter) {
+  constexpr std::int64_t most_hidden = 64;
+  constexpr std::int64_t steps = 5;
+  std::size_t ran = 0;
+  for (std::size_t i = GetParam(); i < cases().size(); i += parts) {
+    const CoverCase& c = cases()[i];
+    if (c.spec.hidden > most_hidden) continue;
+    SCOPED_TRACE(to_string(c));
+    const Model model = random_model(c.spec);
+    const Inputs inputs =
+        random_inputs(model, steps, c.batch, c.spec.seed, i % 2 == 0 ? Lengths::mixed : Lengths::all_steps);
+    const auto packed = pack_for(model, find_device(c.device), c.batch, c.wishes);
+    const Errors errors = compare(model, inputs, interpret(packed, inputs));
+    EXPECT_LE(errors.error, errors.bound);
+    ++ran;
+  }
+  EXPECT_GT(ran, 0U);
+}
+
+}  // namespace
+}  // namespace sprnn::test
