@@ -27,7 +27,6 @@ constexpr std::array exchange_points = {Point{2, 0.80},  Point{4, 0.82},  Point{
 // bytes at a time.
 constexpr double uneven_slice_us = 0.06;
 constexpr double grid_barrier_us = 0.45;  // instead of stamps: tanh 2304, LSTM 1024 and 2304
-constexpr double cta_barrier_us = 0.05;   // assumed; a group of one CTA exchanges through shared memory
 constexpr double fence_us = 0.4;          // the same three
 
 // A relu has no transcendental function, and words that flag no NaN: relu 1024 took 0.93 us where the others'
@@ -71,7 +70,6 @@ double interpolate(double kib) {
 
 double exchange(const GatherPlan& plan, std::int64_t positions, ExchangeWord word, DType dtype,
                 const GpuDescription& gpu) {
-  if (plan.ctas == 1) return cta_barrier_us;
   double kib =
       static_cast<double>(positions * plan.group_batch) * static_cast<double>(size_of(dtype)) / 1024.0;
   if (plan.stamps && word == ExchangeWord::tag) kib *= dtype == DType::fp32 ? 4.0 / 3.0 : 8.0 / 7.0;

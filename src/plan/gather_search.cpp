@@ -17,6 +17,8 @@ namespace {
 
 // Shared memory that the kernel uses beside the budget: barriers and flags.
 constexpr std::int64_t reserved_shared_bytes = 1024;
+// Beyond two registers a pair, where the compiler unpacks them.
+constexpr int unpacking_registers = 12;
 // The input projection's tile: enough steps to fill a GEMM, few enough for any T.
 constexpr std::int64_t tile_bytes = std::int64_t{256} << 20;
 constexpr std::int64_t max_tile_steps = 2048;
@@ -182,7 +184,8 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   // The compiler's own handling is faster where it does not press on the registers (tanh 2304 at 30 %: 1.79
   // us against 2.00), and spills where it does.
   const auto fits = [&](bool opaque) {
-    return pair_registers(layout, opaque) + working_registers(plan, layout, false) <=
+    const int margin = opaque ? 0 : unpacking_registers;
+    return pair_registers(layout, opaque) + margin + working_registers(plan, layout, false) <=
            plan.registers.available;
   };
   plan.opaque_pairs = wishes_.opaque_pairs.value_or(!fits(false));

@@ -46,7 +46,7 @@ struct Case {
 Device cramped_gpu() {
   GpuDescription gpu;
   gpu.sm_count = 2;
-  gpu.max_registers_per_thread = 77;
+  gpu.max_registers_per_thread = 72;
   gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = 6144;
   return {"cramped", gpu};
 }
