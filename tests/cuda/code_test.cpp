@@ -49,11 +49,11 @@ TEST(SourceHash, DependsOnTheKernelAndThePlan) {
 }
 
 TEST(KernelsOf, AreEachKernelOnce) {
-  EXPECT_EQ(kernels_of(small_plan(gru_cell())).size(), 3U);  // input, stamped, tagged
+  EXPECT_EQ(kernels_of(small_plan(gru_cell())).size(), 4U);  // input, sides of the L2, stamped, tagged
   test::ModelSpec spec;
   spec.cell = gru_cell();
   spec.directions = test::Directions::both;
-  EXPECT_EQ(kernels_of(make_plan(describe(test::random_model(spec), 1), find_device("h100"))).size(), 3U);
+  EXPECT_EQ(kernels_of(make_plan(describe(test::random_model(spec), 1), find_device("h100"))).size(), 4U);
 }
 
 TEST(CompileCode, RefusesWhatEngineCudaDoesNotRun) {

@@ -17,9 +17,9 @@ Buffer upload_section(const PackedDirection& packed, const std::string& name) {
   return upload(section.data(), section.size());
 }
 
-// The ring's words, then control words: the rendezvous, and a barrier for each exchange of each group.
+// The ring's words, then control words.
 constexpr std::size_t control_bytes(int groups) {
-  return sizeof(std::uint32_t) * (1 + 2 * static_cast<std::size_t>(groups));
+  return sizeof(std::uint32_t) * (control_words + 2 * static_cast<std::size_t>(groups));
 }
 
 // A tile of timesteps was planned for the plan's batch; a session of more sequences takes fewer steps at a
@@ -146,7 +146,11 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool u
     arguments.first_entry = first;
     arguments.control = context.ring + bytes - control_bytes(groups);
     check(driver().set_bytes(context.ring, 0, bytes, context.stream), "cuMemsetD8Async");
-    kernel.launch_cooperative(context.stream, static_cast<unsigned>(groups * shape.plan.ctas),
+    const Placement placement = place(context.sides->sms, groups, shape.plan.ctas);
+    arguments.roles = placement.roles;
+    arguments.near_roles = placement.near_roles;
+    arguments.side_of_sm = placement.placed ? context.sides->side_of_sm.get() : DevicePointer{0};
+    kernel.launch_cooperative(context.stream, static_cast<unsigned>(placement.blocks),
                               static_cast<unsigned>(shape.layout.w_hh.threads), arguments);
   }
 }

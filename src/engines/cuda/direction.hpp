@@ -6,6 +6,7 @@
 
 #include "engines/cuda/arguments.hpp"
 #include "engines/cuda/input_projection.hpp"
+#include "engines/cuda/placement.hpp"
 
 namespace sprnn::cuda {
 
@@ -26,6 +27,7 @@ struct LaunchContext {
   DevicePointer projection = 0, ring = 0, status = 0;
   std::int64_t limit = 0, rendezvous_limit = 0;  // nanoseconds
   Stream stream = nullptr;
+  const L2Sides* sides = nullptr;
 };
 
 class GpuDirection {

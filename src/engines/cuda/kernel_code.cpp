@@ -27,6 +27,8 @@ KernelRequest input_kernel(DType dtype) {
                                                          : "Fp32")};
 }
 
+KernelRequest sides_kernel() { return {"sides.cu", "#pragma once\n"}; }
+
 KernelShape unbounded(KernelShape shape) {
   shape.h_word = ExchangeWord::tag;
   shape.layout.w_hh.half_sums = false;  // four products may be more than fp16 has
@@ -34,7 +36,7 @@ KernelShape unbounded(KernelShape shape) {
 }
 
 std::vector<KernelRequest> kernels_of(const Plan& plan) {
-  std::vector<KernelRequest> all{input_kernel(plan.problem.dtype)};
+  std::vector<KernelRequest> all{input_kernel(plan.problem.dtype), sides_kernel()};
   const auto add = [&](KernelRequest request) {
     const bool known = std::any_of(all.begin(), all.end(), [&](const KernelRequest& other) {
       return other.kernel == request.kernel && other.plan_source == request.plan_source;

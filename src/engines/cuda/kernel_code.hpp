@@ -20,6 +20,7 @@ struct KernelRequest {
 
 [[nodiscard]] KernelRequest layer_kernel(const KernelShape& shape);
 [[nodiscard]] KernelRequest input_kernel(DType dtype);
+[[nodiscard]] KernelRequest sides_kernel();
 // The kernel for states that no stamp can carry.
 [[nodiscard]] KernelShape unbounded(KernelShape shape);
 

@@ -60,6 +60,7 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
       limit_(deadline_of(options)),
       unstampable_(problem_.directions.size(), false) {
   const Current current(*gpu_);
+  sides_ = l2_sides(*gpu_, code_);
   kernels_.emplace(problem_.dtype, gpu_->description().compute_capability, code_);
   std::size_t projection = 0, ring = 0;
   std::int64_t pitch = 0;
@@ -114,7 +115,7 @@ TileRun GpuSession::state_of(std::size_t direction) const noexcept {
 
 LaunchContext GpuSession::context(Stream stream) const noexcept {
   return {batch_, projection_.get(), ring_.get(), status_.get(), limit_, rendezvous_deadlines * limit_,
-          stream};
+          stream, sides_.get()};
 }
 
 void GpuSession::run_direction(std::size_t direction, const Tile& whole, Stream stream) {

@@ -61,6 +61,7 @@ class GpuSession final : public CudaSession {
   mutable SessionState state_;  // as of the last transfer; the device has the truth
   std::int64_t tile_steps_ = 1;
   std::int64_t limit_;  // nanoseconds of one wait
+  std::shared_ptr<const L2Sides> sides_;
   std::optional<InputKernels> kernels_;
   std::vector<std::unique_ptr<GpuDirection>> directions_;
   Buffer h_, c_;             // [L*D][B][R], [L*D][B][H]: fp32

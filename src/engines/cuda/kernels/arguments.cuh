@@ -11,6 +11,14 @@ struct MatrixArrays {
   const int* row_map;  // [CTA][pass][row group]
 };
 
+// Words of `control`, zero at the start.
+struct Control {
+  static constexpr int claims = 0;   // CTAs that have come, of each side of the L2
+  static constexpr int surplus = 2;  // of them, those that found their side's roles taken
+  static constexpr int arrived = 3;  // at the rendezvous
+  static constexpr int barriers = 4;  // of each group's exchange of h, then of each group's exchange of the unprojected output
+};
+
 struct Arguments {
   MatrixArrays hh, hr;
   const int* unit_map;      // [CTA][unit]: whose cells a CTA updates
@@ -24,9 +32,11 @@ struct Arguments {
   void* y;
   i64 y_time, y_batch;  // in elements
   u64* ring;            // zero at the start
-  u32* control;         // CTAs that have arrived, then a barrier for each exchange of each group; zero at the start
+  u32* control;
+  const u8* side_of_sm;  // [SM], or null: all are side 0
   Status* status;
   i64 limit, rendezvous_limit;  // nanoseconds of one wait
   i64 time_begin;               // of this launch within the sequence
+  int roles, near_roles;  // CTAs that work, a multiple of CTAS; of them on side 0
   int steps, batch, first_entry, reverse, hidden, outputs;
 };

@@ -7,6 +7,7 @@
 //   tag    7 (fp32: 3) entries of any value, and the tag.
 #pragma once
 
+#include "place.cuh"
 #include "plan.cuh"
 #include "wait.cuh"
 
@@ -20,10 +21,15 @@ class Exchange {
   static constexpr int quads = CTAS * quads_a_cta;  // of a slot of a group
   static constexpr int entries_a_thread = divide_up(quads_a_cta * entries_a_quad, THREADS);
 
-  // `ring`: of this group, slot 0; slot 1 lies `slot_stride` 64-bit words further.
-  // `given_up`: in shared memory, becomes 1 when a wait of this CTA is given up.
-  __device__ __forceinline__ Exchange(u64* ring, i64 slot_stride, int cta, u32* barrier, volatile u32* given_up)
-      : ring_(ring), slot_stride_(slot_stride), cta_(cta), barrier_(barrier), given_up_(given_up) {}
+  static constexpr i64 words(int groups) { return 4ll * groups * quads; }  // of the ring of all groups
+
+  // `ring`: [slot][group] quads. `given_up`: in shared memory, becomes 1 when a wait of this CTA is given up.
+  __device__ __forceinline__ Exchange(u64* ring, int groups, const Role& role, u32* barrier, volatile u32* given_up)
+      : ring_(ring + 2 * quads * role.group),
+        slot_stride_(2ll * quads * groups),
+        role_(role),
+        barrier_(barrier),
+        given_up_(given_up) {}
 
   // Byte address of an entry of a CTA's slice in the image.
   __device__ __forceinline__ static int address(int cta, int entry) {
@@ -71,7 +77,7 @@ class Exchange {
             again = true;
           }
         }
-        if (again && ++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, blockIdx.x, missing)) {
+        if (again && ++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, role_.index(), missing)) {
           *given_up_ = 1;
           again = false;
         }
@@ -81,7 +87,7 @@ class Exchange {
 #pragma unroll
     for (int i = 0; i < quads_a_thread; ++i) {
       // A CTA's own tagged slice was published from the image: it is there, and other threads may still read it.
-      const bool own = W == Word::tag && quad_of(i) / quads_a_cta == cta_;
+      const bool own = W == Word::tag && quad_of(i) / quads_a_cta == role_.cta;
       if (has_quad(i) && !own) stage(v[i], quad_of(i), image);
     }
     __syncthreads();
@@ -94,7 +100,7 @@ class Exchange {
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ...: the state after `step` steps.
   // By all threads; a tagged slice must lie in the image, and all threads must have met since it does.
   __device__ __forceinline__ void publish(u32 step, const u32 (&bits)[entries_a_thread], const unsigned char* image) {
-    u64* const slice = ring_ + (step & 1) * slot_stride_ + 2 * cta_ * quads_a_cta;
+    u64* const slice = ring_ + (step & 1) * slot_stride_ + 2 * role_.cta * quads_a_cta;
     // exchange: publish
     if constexpr (W == Word::tag) {
       for (int q = threadIdx.x; q < quads_a_cta; q += THREADS) store_relaxed_128(slice + 2 * q, tagged(q, step, image));
@@ -144,7 +150,7 @@ class Exchange {
       Patience patience(limit);
       u32 tries = 0;
       while (load_acquire_32(barrier_) < step * CTAS && *given_up_ == 0) {
-        if (++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, blockIdx.x, 0)) *given_up_ = 1;
+        if (++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, role_.index(), 0)) *given_up_ = 1;
       }
     }
     __syncthreads();
@@ -234,7 +240,7 @@ class Exchange {
     for (int e = 0; e < entries_a_quad; ++e) {
       const int entry = quad * entries_a_quad + e;
       if (entry >= entries) break;
-      const unsigned char* const from = image + address(cta_, entry);
+      const unsigned char* const from = image + address(role_.cta, entry);
       const u64 bits = Element::bytes == 2 ? *reinterpret_cast<const u16*>(from) : *reinterpret_cast<const u32*>(from);
       constexpr int half = 64 / element_bits;
       (e < half ? v.low : v.high) |= bits << (e % half * element_bits);
@@ -245,7 +251,7 @@ class Exchange {
 
   u64* ring_;
   i64 slot_stride_;
-  int cta_;
+  Role role_;
   u32* barrier_;
   volatile u32* given_up_;
 };

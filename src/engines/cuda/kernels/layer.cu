@@ -10,6 +10,7 @@
 //
 #include "cell.cuh"
 #include "exchange.cuh"
+#include "place.cuh"
 #include "product.cuh"
 
 extern __shared__ __align__(16) unsigned char memory[];
@@ -109,23 +110,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   unsigned char* const h_image = memory + H_IMAGE_AT;
   float* const sums = reinterpret_cast<float*>(memory + SUMS_AT);
   volatile u32* const given_up = reinterpret_cast<volatile u32*>(memory + GIVEN_UP_AT);
-  const int cta = blockIdx.x % CTAS, group = blockIdx.x / CTAS;
-  const int groups = gridDim.x / CTAS;
-  const int first_entry = a.first_entry + group * GROUP_BATCH;
+  const Role role = claim_role(a);
+  if (!role.any()) return;
+  const int cta = role.cta;
+  const int groups = a.roles / CTAS;
+  const int first_entry = a.first_entry + role.group * GROUP_BATCH;
+  u32* const barriers = a.control + Control::barriers + role.group;
 
   Product<Hh> product;
   product.load(a.hh, cta, memory + HH_PAIRS_AT);
-  HExchange h_exchange(a.ring + static_cast<i64>(group) * 2 * HExchange::quads,
-                       static_cast<i64>(groups) * 2 * HExchange::quads, cta, a.control + 1 + group, given_up);
+  HExchange h_exchange(a.ring, groups, role, barriers, given_up);
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
   Product<Hr> projection;
   projection.load(a.hr, cta, memory + HR_PAIRS_AT);
-  u64* const out_ring = a.ring + static_cast<i64>(groups) * 4 * HExchange::quads;
-  OutExchange out_exchange(out_ring + static_cast<i64>(group) * 2 * OutExchange::quads,
-                           static_cast<i64>(groups) * 2 * OutExchange::quads, cta, a.control + 1 + groups + group,
-                           given_up);
+  OutExchange out_exchange(a.ring + HExchange::words(groups), groups, role, barriers + groups, given_up);
   const Owned<OutExchange> own(a, a.unit_map, cta, first_entry);
 #else
   unsigned char* const out_image = h_image;
@@ -152,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   Outputs y(a, cta, first_entry);
   u32 h_bits[HExchange::entries_a_thread];
   const auto time_of = [&](int step) { return a.reverse ? a.steps - 1 - step : step; };
-  int step = rendezvous(a.control, a.rendezvous_limit, a.status) ? 0 : -1;
+  int step = rendezvous(a.control + Control::arrived, a.roles, role.index(), a.rendezvous_limit, a.status) ? 0 : -1;
   for (; step >= 0 && step < a.steps; ++step) {
     const int time = time_of(step);
     // Loaded an exchange and a product ahead of their use.

@@ -2,6 +2,7 @@
 // Compiled by NVRTC without any toolkit header.
 #pragma once
 
+using u8 = unsigned char;
 using u16 = unsigned short;
 using u32 = unsigned int;
 using u64 = unsigned long long;
@@ -118,6 +119,12 @@ __device__ __forceinline__ u32 load_acquire_32(const u32* p) {
 
 __device__ __forceinline__ void add_release_32(u32* p, u32 v) {
   asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+}
+
+__device__ __forceinline__ u32 sm_id() {
+  u32 id;
+  asm volatile("mov.u32 %0, %%smid;" : "=r"(id));
+  return id;
 }
 
 __device__ __forceinline__ u64 nanoseconds() {

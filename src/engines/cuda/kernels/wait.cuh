@@ -41,15 +41,15 @@ class Patience {
   u64 last_ = 0;
 };
 
-// All CTAs of the grid have started. False: given up. For all threads of the CTA.
-__device__ __forceinline__ bool rendezvous(u32* arrived, i64 limit, Status* status) {
+// All CTAs that work have started. False: given up. For all threads of the CTA.
+__device__ __forceinline__ bool rendezvous(u32* arrived, u32 ctas, int cta, i64 limit, Status* status) {
   bool gave_up = false;
   if (threadIdx.x == 0) {
     // exchange: rendezvous
     add_release_32(arrived, 1);
     Patience patience(limit);
-    while (load_acquire_32(arrived) < gridDim.x && !gave_up) {
-      gave_up = patience.exhausted(status, abort_rendezvous, 0, blockIdx.x, 0);
+    while (load_acquire_32(arrived) < ctas && !gave_up) {
+      gave_up = patience.exhausted(status, abort_rendezvous, 0, cta, 0);
     }
     // exchange: last-look
     // At what a launch before this one has left.
