@@ -44,7 +44,7 @@ struct BenchOptions {
   int device = 0;                 // cuda: which GPU
   double deadline_seconds = 0.0;  // cuda: this and the next as in SessionOptions
   std::filesystem::path code_dir;
-  GatherWishes wishes = {};  // of the GPU plan, where one is made
+  GpuWishes wishes = {};  // of the GPU plan, where one is made
   Progress progress;
 };
 

@@ -89,7 +89,7 @@ std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& o
   const Problem problem = describe(model, options.batch);
   const Device device = choose_target(options.engine, problem).device;
   return std::make_shared<const Packed>(
-      pack(model, make_plan(problem, device, {.cpu = {}, .gather = options.wishes})));
+      pack(model, make_plan(problem, device, {.cpu = {}, .gpu = options.wishes})));
 }
 
 }  // namespace sprnn::bench

@@ -151,8 +151,7 @@ GpuResult measure_gpu(GpuContestant& contestant, const Plan& plan, const Timing&
   result.first_call_us = first_call_us;
   result.repeated_call_us = layer.us_per_step * static_cast<double>(steps);
   for (const DirectionPlan& direction : plan.directions) {
-    result.plan += fmt::format("{}{}", result.plan.empty() ? "" : "; then ",
-                               gather::to_text(std::get<GatherPlan>(direction.choice)));
+    result.plan += fmt::format("{}{}", result.plan.empty() ? "" : "; then ", choice_text(direction));
   }
   if (plan.problem.batch == session.batch()) {
     result.parts = predicted_parts(plan);

@@ -116,7 +116,7 @@ void add_engine(CLI::App& app, EngineArguments& engine) {
       ->type_name("SECONDS");
 }
 
-void add_gpu_plan(CLI::App& app, GatherWishes& wishes) {
+void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   constexpr const char* group = "GPU plan (instead of the planner's choice)";
   const auto number = [&](const std::string& flag, std::optional<int>& wish, int least, int most,
                           const std::string& meaning) {

@@ -29,7 +29,7 @@ struct EngineArguments {
   std::optional<std::string> target;  // what a checkpoint is planned for; absent: what the engine wants
   int threads = 0;
   std::string isa;
-  GatherWishes wishes;            // of the GPU plan that a checkpoint gets
+  GpuWishes wishes;               // of the GPU plan that a checkpoint gets
   double deadline_seconds = 0.0;  // 0: the engine's own
   std::filesystem::path code_dir;
 };
@@ -44,7 +44,7 @@ void add_threads(CLI::App& app, int& threads);
 void add_code_dir(CLI::App& app, EngineArguments& engine);
 void add_run_target(CLI::App& app, EngineArguments& engine);  // --target of the verbs that run
 // --groups, --no-stamps and the like, in a group of their own in --help.
-void add_gpu_plan(CLI::App& app, GatherWishes& wishes);
+void add_gpu_plan(CLI::App& app, GpuWishes& wishes);
 void add_batch(CLI::App& app, int& batch, const std::string& meaning);
 void add_steps(CLI::App& app, std::int64_t& steps);
 void add_seed(CLI::App& app, std::uint64_t& seed);

@@ -17,7 +17,7 @@ struct Arguments {
   std::optional<std::string> target;
   int threads = 0;
   int batch = 0;  // 0: not given
-  GatherWishes wishes;
+  GpuWishes wishes;
   bool json = false;
 };
 
@@ -40,7 +40,7 @@ Explained find_plan(const Arguments& arguments) {
   if (is_packed(arguments.model.path)) {
     Plan plan = load_packed_model(arguments.model)->plan;
     if (!arguments.target && arguments.batch == 0 && arguments.threads == 0 &&
-        arguments.wishes == GatherWishes{})
+        arguments.wishes == GpuWishes{})
       return {std::move(plan), ""};
     packed_for = std::move(plan.device);
   }

@@ -126,7 +126,7 @@ std::shared_ptr<const Packed> load_for_engine(const ModelArguments& arguments, c
         ErrorCode::invalid_argument,
         fmt::format("--target {}: {} was packed for {}: leave --target out, or pack it again for {}",
                     *engine.target, arguments.path.string(), packed->plan.device.name, *engine.target));
-  if (engine.wishes != GatherWishes{})
+  if (engine.wishes != GpuWishes{})
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("options of the GPU plan (--groups, --no-stamps, ...) were given, but {} has its "
                             "plan in it: leave them out, or give them to `sprnn pack`",

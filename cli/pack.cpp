@@ -16,7 +16,7 @@ struct Arguments {
   ModelArguments model;
   std::filesystem::path out;
   std::optional<std::string> target;
-  GatherWishes wishes;
+  GpuWishes wishes;
   int threads = 0;
   int batch = 1;
   bool json = false;

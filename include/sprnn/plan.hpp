@@ -81,6 +81,8 @@ struct DirectionPlan {
   std::int64_t workspace_bytes = 0;  // what a session allocates beside the state
   std::vector<Rejected> rejected;
   [[nodiscard]] double microseconds() const noexcept;  // the sum of `cost`
+  [[nodiscard]] bool is_gpu() const noexcept { return !std::holds_alternative<CpuPlan>(choice); }
+  [[nodiscard]] const GpuPlan& gpu() const;  // what strategies of a GPU share; only if is_gpu()
   bool operator==(const DirectionPlan&) const = default;
 };
 
@@ -96,7 +98,7 @@ struct Plan {
 // why.
 struct PlanOptions {
   CpuWishes cpu;
-  GatherWishes gather;
+  GpuWishes gpu;
 };
 
 [[nodiscard]] Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& options = {});

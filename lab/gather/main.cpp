@@ -97,12 +97,12 @@ PlanOptions wishes_of(const Case& c) {
   const auto wish = [&](const char* key, std::optional<int>& field) {
     if (const auto found = c.options.find(key); found != c.options.end()) field = found->second;
   };
-  wish("groups", wishes.gather.groups);
-  wish("ctas", wishes.gather.ctas);
-  wish("warps", wishes.gather.warps);
-  wish("lanes", wishes.gather.lanes_a_row);
-  wish("wait", wishes.gather.poll_wait_cycles);
-  if (c.options.count("opaque") != 0) wishes.gather.opaque_pairs = c.flag("opaque");
+  wish("groups", wishes.gpu.groups);
+  wish("ctas", wishes.gpu.ctas);
+  wish("warps", wishes.gpu.warps);
+  wish("lanes", wishes.gpu.lanes_a_row);
+  wish("wait", wishes.gpu.poll_wait_cycles);
+  if (c.options.count("opaque") != 0) wishes.gpu.opaque_pairs = c.flag("opaque");
   return wishes;
 }
 
@@ -229,7 +229,7 @@ std::vector<float> projection_of(const Layer& layer, const std::vector<float>& x
   for (std::int64_t t = 0; t < long_steps; ++t) {
     for (int group = 0; group < g.groups; ++group) {
       for (int position = 0; position < g.ctas * g.w_hh.units_a_cta; ++position) {
-        const int unit = layer.view.unit_map[position];
+        const int unit = layer.view.w_hh.units[position];
         for (int b = 0; b < g.group_batch; ++b) {
           const int entry = group * g.group_batch + b;
           for (int gate = 0; gate < layer.gates(); ++gate, ++to) {
@@ -250,7 +250,7 @@ std::vector<float> bias_of(const Layer& layer) {
   const std::int64_t hidden = layer.model.hidden_size;
   std::vector<float> out(static_cast<std::size_t>(layer.gather.ctas) * layer.gather.w_hh.units_a_cta);
   for (std::size_t i = 0; i < out.size() && layer.gates() == 3; ++i) {
-    const int unit = layer.view.unit_map[i];
+    const int unit = layer.view.w_hh.units[i];
     if (unit >= 0) out[i] = layer.model.layers[0].directions[0].b_hh[2 * hidden + unit];
   }
   return out;

@@ -16,19 +16,7 @@ namespace {
 
 using std::size_t;
 
-Section& section(std::vector<Section>& sections, std::string_view name) {
-  return const_cast<Section&>(find_section(sections, name));
-}
-
-// Where each unit lies: the inverse of a map of units.
-std::vector<std::int64_t> positions_of(std::span<const std::int32_t> map, std::int64_t units) {
-  std::vector<std::int64_t> positions(static_cast<size_t>(units), -1);
-  for (size_t position = 0; position < map.size(); ++position) {
-    if (map[position] >= 0)
-      positions[static_cast<size_t>(map[position])] = static_cast<std::int64_t>(position);
-  }
-  return positions;
-}
+using gpu::section;
 
 // Packs one matrix CTA by CTA: its rows, the longest first, to passes and row groups; then each warp's pairs
 // in bank-aware order.
@@ -118,47 +106,6 @@ class MatrixPacker {
   std::array<std::uint32_t*, 3> pairs_{};
 };
 
-template <class Bits>
-void pack_input(const Matrix& w_ih, InputStorage storage, DType dtype, std::vector<Section>& sections) {
-  if (storage == InputStorage::dense) {
-    Bits* dense = section(sections, "w_ih.dense").as<Bits>();
-    for (size_t i = 0; i < w_ih.values.size(); ++i)
-      dense[i] = static_cast<Bits>(to_bits(dtype, w_ih.values[i]));
-    return;
-  }
-  std::int64_t* row_begin = section(sections, "w_ih.row_begin").as<std::int64_t>();
-  std::int32_t* columns = section(sections, "w_ih.columns").as<std::int32_t>();
-  Bits* values = section(sections, "w_ih.values").as<Bits>();
-  std::int64_t count = 0;
-  for (std::int64_t row = 0; row < w_ih.rows; ++row) {
-    row_begin[row] = count;
-    for (std::int64_t column = 0; column < w_ih.cols; ++column) {
-      const float value = w_ih.row(row)[column];
-      if (!is_nonzero(value)) continue;
-      columns[count] = static_cast<std::int32_t>(column);
-      values[count++] = static_cast<Bits>(to_bits(dtype, value));
-    }
-  }
-  row_begin[w_ih.rows] = count;
-}
-
-template <class Bits>
-void unpack_input(const std::vector<Section>& sections, InputStorage storage, DType dtype, Matrix& w_ih) {
-  if (storage == InputStorage::dense) {
-    const Bits* dense = find_section(sections, "w_ih.dense").as<Bits>();
-    for (size_t i = 0; i < w_ih.values.size(); ++i) w_ih.values[i] = from_bits(dtype, dense[i]);
-    return;
-  }
-  const std::int64_t* row_begin = find_section(sections, "w_ih.row_begin").as<std::int64_t>();
-  const std::int32_t* columns = find_section(sections, "w_ih.columns").as<std::int32_t>();
-  const Bits* values = find_section(sections, "w_ih.values").as<Bits>();
-  for (std::int64_t row = 0; row < w_ih.rows; ++row) {
-    for (std::int64_t i = row_begin[row]; i < row_begin[row + 1]; ++i) {
-      w_ih.row(row)[columns[i]] = from_bits(dtype, values[i]);
-    }
-  }
-}
-
 void unpack_matrix(const MatrixView& view, DType dtype, Matrix& matrix) {
   view.for_each_pair([&](int cta, int pass, int group, int, int, Pair pair) {
     if (pair.value == 0) return;
@@ -173,50 +120,36 @@ void unpack_matrix(const MatrixView& view, DType dtype, Matrix& matrix) {
 std::vector<Section> pack(const Direction& weights, const DirectionPlan& direction_plan,
                           const Problem& problem) {
   const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
-  const DirectionProblem& direction = problem_of(direction_plan, problem);
+  const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
   check(plan, problem, direction);  // it may come from a file
   const Layout layout = make_layout(plan, problem, direction);
-  std::vector<Section> sections;
-  for (const SectionSize& size : section_sizes(plan, problem, direction)) {
-    sections.emplace_back(size.name, static_cast<size_t>(size.bytes));
-  }
-  const auto write_map = [&](std::string_view name, const std::vector<std::int32_t>& map) {
-    std::copy(map.begin(), map.end(), section(sections, name).as<std::int32_t>());
-  };
+  std::vector<Section> sections = gpu::make_sections(section_sizes(plan, problem, direction));
   const std::vector<std::int32_t> unit_map =
-      assign_units(direction.w_hh.row_nonzeros, layout.w_hh.gates, plan.ctas, layout.w_hh.units_a_cta);
+      assign_units(direction.w_hh.row_nonzeros, layout.gates, plan.ctas, layout.units_a_cta);
   std::vector<std::int32_t> output_map = unit_map;
-  write_map("unit_map", unit_map);
+  gpu::write_map(sections, "unit_map", unit_map);
   if (layout.w_hr) {
-    output_map = assign_units(direction.w_hr.row_nonzeros, 1, plan.ctas, layout.w_hr->units_a_cta);
-    write_map("output_map", output_map);
+    output_map = assign_units(direction.w_hr.row_nonzeros, 1, plan.ctas, layout.outputs_a_cta);
+    gpu::write_map(sections, "output_map", output_map);
   }
 
   MatrixPacker(weights.w_hh, direction.w_hh, layout.w_hh, problem.dtype, plan.bank_order, sections)
-      .pack(unit_map, positions_of(output_map, layout.outputs));
+      .pack(unit_map, gpu::positions_of(output_map, layout.outputs));
   if (layout.w_hr) {
     MatrixPacker(weights.w_hr, direction.w_hr, *layout.w_hr, problem.dtype, plan.bank_order, sections)
-        .pack(output_map, positions_of(unit_map, layout.units));
+        .pack(output_map, gpu::positions_of(unit_map, layout.units));
   }
-  if (problem.dtype == DType::fp32) {
-    pack_input<std::uint32_t>(weights.w_ih, plan.w_ih, problem.dtype, sections);
-  } else {
-    pack_input<std::uint16_t>(weights.w_ih, plan.w_ih, problem.dtype, sections);
-  }
+  gpu::pack_input(weights.w_ih, plan.w_ih, problem.dtype, sections);
   return sections;
 }
 
 void unpack(const std::vector<Section>& sections, const DirectionPlan& direction_plan, const Problem& problem,
             Direction& weights) {
   const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
-  const View view = make_view(sections, plan, problem, problem_of(direction_plan, problem));
+  const View view = make_view(sections, plan, problem, gpu::problem_of(direction_plan, problem));
   unpack_matrix(view.w_hh, problem.dtype, weights.w_hh);
   if (view.w_hr) unpack_matrix(*view.w_hr, problem.dtype, weights.w_hr);
-  if (problem.dtype == DType::fp32) {
-    unpack_input<std::uint32_t>(sections, plan.w_ih, problem.dtype, weights.w_ih);
-  } else {
-    unpack_input<std::uint16_t>(sections, plan.w_ih, problem.dtype, weights.w_ih);
-  }
+  gpu::unpack_input(sections, plan.w_ih, problem.dtype, weights.w_ih);
 }
 
 }  // namespace sprnn::gather

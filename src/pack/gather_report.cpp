@@ -94,7 +94,7 @@ void report_matrix(const MatrixView& view, const MatrixSummary& summary, std::ve
 
 std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
                                const Problem& problem) {
-  const DirectionProblem& direction = problem_of(direction_plan, problem);
+  const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
   const View view = make_view(sections, std::get<GatherPlan>(direction_plan.choice), problem, direction);
   std::vector<PackFigure> figures;
   report_matrix(view.w_hh, direction.w_hh, figures);

@@ -1,13 +1,9 @@
 // What engines rely on instead of checking. Sizes and places are derived from the checked plan, never read.
-#include <fmt/format.h>
-
 #include <array>
-#include <span>
 
 #include "pack/gather_order.hpp"
 #include "pack/gather_view.hpp"
 #include "plan/strategy.hpp"
-#include "sprnn/error.hpp"
 
 namespace sprnn::gather {
 
@@ -15,38 +11,7 @@ namespace {
 
 using std::size_t;
 
-template <class... Args>
-[[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(ErrorCode::format, fmt::format(format, std::forward<Args>(args)...));
-}
-
-void check_sizes(const std::vector<Section>& sections, const std::vector<SectionSize>& expected) {
-  if (sections.size() != expected.size())
-    refuse("{} sections, expected {}", sections.size(), expected.size());
-  for (size_t i = 0; i < sections.size(); ++i) {
-    if (sections[i].name() != expected[i].name) {
-      refuse("section {} is '{}', expected '{}'", i, sections[i].name(), expected[i].name);
-    }
-    if (sections[i].size() != static_cast<size_t>(expected[i].bytes)) {
-      refuse("{}: {} bytes, expected {}", sections[i].name(), sections[i].size(), expected[i].bytes);
-    }
-  }
-}
-
-// Every unit once, and -1 in the other places.
-void check_map(std::string_view name, std::span<const std::int32_t> map, std::int64_t units) {
-  std::vector<bool> seen(static_cast<size_t>(units), false);
-  std::int64_t count = 0;
-  for (size_t position = 0; position < map.size(); ++position) {
-    const std::int32_t unit = map[position];
-    if (unit == -1) continue;
-    if (unit < 0 || unit >= units) refuse("{}[{}] is {}, expected -1 to {}", name, position, unit, units - 1);
-    if (seen[static_cast<size_t>(unit)]) refuse("{}[{}]: unit {} is there twice", name, position, unit);
-    seen[static_cast<size_t>(unit)] = true;
-    ++count;
-  }
-  if (count != units) refuse("{} holds {} units, expected each of {} once", name, count, units);
-}
+using gpu::refuse;
 
 // Every row of the CTA's units once, and -1 in the other places.
 void check_row_map(const MatrixView& view) {
@@ -76,13 +41,6 @@ void check_row_map(const MatrixView& view) {
   }
 }
 
-bool is_finite_bits(DType dtype, std::uint32_t bits) {
-  const std::uint32_t exponent = dtype == DType::fp32   ? 0x7F800000U
-                                 : dtype == DType::fp16 ? 0x7C00U
-                                                        : 0x7F80U;
-  return (bits & exponent) != exponent;
-}
-
 // Each pair is a finite non-zero of its own column, or padding; and each row has as many as the problem says.
 void check_pairs(const MatrixView& view, const MatrixSummary& summary, DType dtype) {
   const MatrixLayout& layout = view.layout;
@@ -96,7 +54,7 @@ void check_pairs(const MatrixView& view, const MatrixSummary& summary, DType dty
              cta, pass, group * layout.lanes + lane, slot, address, pair.value, what);
     };
     if (pair.value == 0) return;
-    if (!is_finite_bits(dtype, pair.value)) fail("weights must be finite");
+    if (!gpu::is_finite_bits(dtype, pair.value)) fail("weights must be finite");
     const std::int64_t position = address / image.word_bytes;
     if (address % image.word_bytes != 0 || position >= image.positions || view.columns[position] < 0) {
       fail("not the address of a column");
@@ -163,64 +121,20 @@ void check_matrix(const MatrixView& view, const MatrixSummary& summary, DType dt
   check_spare_offsets(view);
 }
 
-template <class Bits>
-void check_input(const std::vector<Section>& sections, InputStorage storage, const MatrixSummary& w_ih,
-                 DType dtype) {
-  const char* name = storage == InputStorage::dense ? "w_ih.dense" : "w_ih.values";
-  const Section& values = find_section(sections, name);
-  const Bits* bits = values.as<Bits>();
-  for (size_t i = 0; i < values.count<Bits>(); ++i) {
-    if (!is_finite_bits(dtype, bits[i])) refuse("{}[{}]: weights must be finite", name, i);
-  }
-  if (storage == InputStorage::dense) {
-    for (size_t row = 0; row < w_ih.row_nonzeros.size(); ++row) {
-      std::int32_t count = 0;
-      const Bits* begin = bits + row * static_cast<size_t>(w_ih.cols);
-      for (std::int64_t column = 0; column < w_ih.cols; ++column) count += begin[column] != 0 ? 1 : 0;
-      if (count == w_ih.row_nonzeros[row]) continue;
-      refuse("{}: row {} has {} non-zeros, expected {}", name, row, count, w_ih.row_nonzeros[row]);
-    }
-    return;
-  }
-  const std::int64_t* row_begin = find_section(sections, "w_ih.row_begin").as<std::int64_t>();
-  const std::int32_t* columns = find_section(sections, "w_ih.columns").as<std::int32_t>();
-  std::int64_t expected = 0;
-  for (size_t row = 0; row <= w_ih.row_nonzeros.size(); ++row) {
-    if (row_begin[row] != expected)
-      refuse("w_ih.row_begin[{}] is {}, expected {}", row, row_begin[row], expected);
-    if (row == w_ih.row_nonzeros.size()) break;
-    std::int64_t next_column = 0;
-    for (const std::int64_t end = expected + w_ih.row_nonzeros[row]; expected < end; ++expected) {
-      const std::int64_t column = columns[expected];
-      if (column < next_column || column >= w_ih.cols) {
-        refuse("w_ih.columns[{}] is {}, expected {} to {}", expected, column, next_column, w_ih.cols - 1);
-      }
-      if (bits[expected] == 0) refuse("w_ih.values[{}] is zero, expected a non-zero", expected);
-      next_column = column + 1;
-    }
-  }
-}
-
 }  // namespace
 
 void validate(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
               const Problem& problem) {
   const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
-  const DirectionProblem& direction = problem_of(direction_plan, problem);
+  const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
   check(plan, problem, direction);
-  check_sizes(sections, section_sizes(plan, problem, direction));
+  gpu::check_sizes(sections, section_sizes(plan, problem, direction));
 
   const View view = make_view(sections, plan, problem, direction);
-  check_map("unit_map", {view.unit_map, sections[0].count<std::int32_t>()}, view.layout.units);
-  if (view.w_hr)
-    check_map("output_map", {view.output_map, sections[1].count<std::int32_t>()}, view.layout.outputs);
+  gpu::check_maps(sections, view.layout);
   check_matrix(view.w_hh, direction.w_hh, problem.dtype);
   if (view.w_hr) check_matrix(*view.w_hr, direction.w_hr, problem.dtype);
-  if (problem.dtype == DType::fp32) {
-    check_input<std::uint32_t>(sections, plan.w_ih, direction.w_ih, problem.dtype);
-  } else {
-    check_input<std::uint16_t>(sections, plan.w_ih, direction.w_ih, problem.dtype);
-  }
+  gpu::check_input(sections, plan.w_ih, direction.w_ih, problem.dtype);
 }
 
 }  // namespace sprnn::gather

@@ -7,10 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "pack/gpu_sections.hpp"
 #include "plan/gather_layout.hpp"
-#include "sprnn/pack.hpp"
 
 namespace sprnn::gather {
+
+using gpu::find_section;
 
 struct MatrixView {
   MatrixLayout layout;
@@ -58,17 +60,9 @@ struct MatrixView {
 
 struct View {
   Layout layout;
-  const std::int32_t* unit_map = nullptr;    // [ctas * w_hh.units_a_cta]
-  const std::int32_t* output_map = nullptr;  // [ctas * outputs_a_cta]; the unit map unless projected
   MatrixView w_hh;
   std::optional<MatrixView> w_hr;
 };
-
-// The problem of a planned direction.
-[[nodiscard]] const DirectionProblem& problem_of(const DirectionPlan& plan, const Problem& problem);
-
-// Throws Error(format) if there is none.
-[[nodiscard]] const Section& find_section(const std::vector<Section>& sections, std::string_view name);
 
 // The sections must outlive the view, and must have the sizes that the plan derives.
 [[nodiscard]] View make_view(const std::vector<Section>& sections, const GatherPlan& plan,

@@ -4,25 +4,15 @@
 #include <bit>
 
 #include "plan/gather_layout.hpp"
-#include "sprnn/error.hpp"
+#include "plan/gpu_check.hpp"
 
 namespace sprnn::gather {
 
 namespace {
 
-// Far above any device; they keep every product of sizes within 63 bits.
-constexpr int max_ctas = 4096;
-constexpr int max_slots = 1 << 20;
-
-void expect(bool good, std::string_view field, std::int64_t found, std::string_view expected) {
-  if (good) return;
-  throw Error(ErrorCode::format,
-              fmt::format("gather plan: {} is {}, expected {}; make the plan again", field, found, expected));
-}
-
-void expect_in(std::string_view field, std::int64_t found, std::int64_t low, std::int64_t high) {
-  expect(found >= low && found <= high, field, found, fmt::format("{} to {}", low, high));
-}
+using gpu::expect;
+using gpu::expect_in;
+using gpu::max_slots;
 
 void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units, int gates,
                   const GatherPlan& plan) {
@@ -62,20 +52,10 @@ void check_image(const Image& image, int offset_unit, std::string_view name) {
 }  // namespace
 
 void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction) {
-  expect_in("groups", plan.groups, 1, max_ctas);
-  expect_in("group_batch", plan.group_batch, 1, max_ctas);
-  expect_in("passes", plan.passes, 1, max_ctas);
-  expect_in("ctas", plan.ctas, 1, max_ctas);
-  expect_in("warps", plan.warps, 1, 32);
-  expect(plan.warps % 4 == 0, "warps", plan.warps, "a multiple of 4");
+  gpu::check_common(plan);
   expect_in("word_bytes", plan.word_bytes, static_cast<std::int64_t>(size_of(problem.dtype)), 16);
   expect(std::has_single_bit(static_cast<unsigned>(plan.word_bytes)), "word_bytes", plan.word_bytes,
          "a power of two");
-  expect_in("tile_steps", plan.tile_steps, 1, max_slots);
-  expect_in("poll_wait_cycles", plan.poll_wait_cycles, 0, max_slots);
-  expect_in("registers.available", plan.registers.available, 1, 65536);
-  expect_in("registers.working", plan.registers.working, 1, plan.registers.available);
-
   const bool projects = problem.projection_size > 0;
   expect(plan.w_hr.has_value() == projects, "w_hr", plan.w_hr ? 1 : 0, projects ? "a matrix" : "no matrix");
   check_matrix(plan.w_hh, "w_hh", problem.hidden_size, direction.cell.gates(), plan);
@@ -84,16 +64,8 @@ void check(const GatherPlan& plan, const Problem& problem, const DirectionProble
   const Layout layout = make_layout(plan, problem, direction);
   check_image(layout.w_hh.image, layout.w_hh.offset_unit, "the state that w_hh reads");
   if (layout.w_hr) check_image(layout.w_hr->image, layout.w_hr->offset_unit, "the output that w_hr reads");
-  const int pairs = pair_registers(layout, plan.opaque_pairs);
-  expect(plan.registers.pairs == pairs, "registers.pairs", plan.registers.pairs, fmt::format("{}", pairs));
-  const SharedBudget shared = shared_budget(layout, plan.group_batch, plan.shared.available);
-  expect(plan.shared.available >= shared.total(), "shared.available", plan.shared.available,
-         fmt::format("at least {}", shared.total()));
-  expect(plan.shared.state == shared.state, "shared.state", plan.shared.state,
-         fmt::format("{}", shared.state));
-  expect(plan.shared.sums == shared.sums, "shared.sums", plan.shared.sums, fmt::format("{}", shared.sums));
-  expect(plan.shared.pairs == shared.pairs, "shared.pairs", plan.shared.pairs,
-         fmt::format("{}", shared.pairs));
+  gpu::check_budgets(plan, pair_registers(layout, plan.opaque_pairs),
+                     shared_budget(layout, plan.group_batch, plan.shared.available));
 }
 
 }  // namespace sprnn::gather

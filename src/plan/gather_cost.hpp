@@ -12,11 +12,4 @@ namespace sprnn::gather {
 [[nodiscard]] std::vector<CostPart> cost(const GatherPlan& plan, const Problem& problem,
                                          const DirectionProblem& direction, const GpuDescription& gpu);
 
-// Of a timestep's input projection, which is planned for itself.
-[[nodiscard]] double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
-                                const DirectionProblem& direction, const GpuDescription& gpu);
-
-// Cycles between a CTA's own store and its first poll; looks at the groups and their CTAs.
-[[nodiscard]] int poll_wait(const GatherPlan& plan);
-
 }  // namespace sprnn::gather

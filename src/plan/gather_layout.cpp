@@ -34,30 +34,6 @@ MatrixLayout make_matrix(const GatherPlan& plan, const GatherMatrix& matrix, std
 
 }  // namespace
 
-std::string_view to_string(Place place) noexcept {
-  switch (place) {
-    case Place::registers:
-      return "registers";
-    case Place::shared:
-      return "shared";
-    default:
-      return "l2";
-  }
-}
-
-int Image::phase_lanes() const noexcept { return std::min(warp_lanes, bank_row_bytes / word_bytes); }
-
-Image make_image(std::int64_t positions, int word_bytes, int group_batch, DType dtype) {
-  Image image;
-  image.positions = positions;
-  image.word_bytes = word_bytes;
-  image.entries = word_bytes / static_cast<int>(size_of(dtype));
-  image.planes = (group_batch + image.entries - 1) / image.entries;
-  image.zeros = round_up(positions * word_bytes, bank_row_bytes);
-  image.plane_bytes = image.zeros + bank_row_bytes;
-  return image;
-}
-
 Slot MatrixLayout::slot(int pass, int s) const noexcept {
   const RowPass& p = passes[static_cast<std::size_t>(pass)];
   const std::array<int, 3>& begin = first[static_cast<std::size_t>(pass)];
@@ -106,26 +82,22 @@ void MatrixLayout::store(std::uint32_t* block, Slot slot, int thread, Pair pair)
 }
 
 Layout make_layout(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction) {
-  Layout layout;
-  layout.units = problem.hidden_size;
-  layout.outputs = plan.w_hr ? problem.projection_size : problem.hidden_size;
-  layout.outputs_a_cta = plan.w_hr ? plan.w_hr->units_a_cta : plan.w_hh.units_a_cta;
-
-  const auto image = [&](int units_a_cta) {
-    return make_image(std::int64_t{plan.ctas} * units_a_cta, plan.word_bytes, plan.group_batch,
-                      problem.dtype);
-  };
+  const int outputs_a_cta = plan.w_hr ? plan.w_hr->units_a_cta : plan.w_hh.units_a_cta;
+  Layout layout{
+      gpu::make_frame(plan, plan.w_hh.units_a_cta, outputs_a_cta, plan.word_bytes, problem, direction),
+      {},
+      {}};
   layout.w_hh = make_matrix(plan, plan.w_hh, "w_hh", problem.dtype);
-  layout.w_hh.gates = direction.cell.gates();
+  layout.w_hh.gates = layout.gates;
   layout.w_hh.units = layout.units;
   layout.w_hh.columns = layout.outputs;
-  layout.w_hh.image = image(layout.outputs_a_cta);
+  layout.w_hh.image = layout.state;
   if (plan.w_hr) {
     layout.w_hr = make_matrix(plan, *plan.w_hr, "w_hr", problem.dtype);
     layout.w_hr->gates = 1;
     layout.w_hr->units = layout.outputs;
     layout.w_hr->columns = layout.units;
-    layout.w_hr->image = image(plan.w_hh.units_a_cta);
+    layout.w_hr->image = *layout.output;
   }
   return layout;
 }
@@ -133,9 +105,7 @@ Layout make_layout(const GatherPlan& plan, const Problem& problem, const Directi
 std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& problem,
                                        const DirectionProblem& direction) {
   const Layout layout = make_layout(plan, problem, direction);
-  std::vector<SectionSize> sizes;
-  sizes.push_back({"unit_map", 4 * std::int64_t{plan.ctas} * plan.w_hh.units_a_cta});
-  if (plan.w_hr) sizes.push_back({"output_map", 4 * std::int64_t{plan.ctas} * plan.w_hr->units_a_cta});
+  std::vector<SectionSize> sizes = gpu::map_sections(layout);
   const auto matrix = [&](const MatrixLayout& m) {
     sizes.push_back({m.name + ".row_map", 4 * m.row_map_size()});
     for (const Place place : places) {
@@ -144,15 +114,8 @@ std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& pr
   };
   matrix(layout.w_hh);
   if (layout.w_hr) matrix(*layout.w_hr);
-  const auto element = static_cast<std::int64_t>(size_of(problem.dtype));
-  const MatrixSummary& w_ih = direction.w_ih;
-  if (plan.w_ih == InputStorage::dense) {
-    sizes.push_back({"w_ih.dense", element * w_ih.rows * w_ih.cols});
-  } else {
-    sizes.push_back({"w_ih.row_begin", 8 * (w_ih.rows + 1)});
-    sizes.push_back({"w_ih.columns", 4 * w_ih.nonzeros()});
-    sizes.push_back({"w_ih.values", element * w_ih.nonzeros()});
-  }
+  for (SectionSize& size : gpu::input_sections(plan.w_ih, problem, direction))
+    sizes.push_back(std::move(size));
   return sizes;
 }
 
@@ -172,11 +135,11 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   SharedBudget budget;
   budget.available = available;
   budget.state = layout.w_hh.image.bytes();
-  budget.pairs = layout.w_hh.block_words(Place::shared) * word;
+  budget.weights = layout.w_hh.block_words(Place::shared) * word;
   std::int64_t rows = layout.w_hh.rows_a_cta();
   if (layout.w_hr) {
     budget.state += layout.w_hr->image.bytes();
-    budget.pairs += layout.w_hr->block_words(Place::shared) * word;
+    budget.weights += layout.w_hr->block_words(Place::shared) * word;
     rows = std::max<std::int64_t>(rows, layout.w_hr->rows_a_cta());
   }
   budget.sums = rows * group_batch * word;

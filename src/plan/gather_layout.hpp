@@ -9,43 +9,20 @@
 #include <string>
 #include <vector>
 
-#include "sprnn/plan.hpp"
+#include "plan/gpu_layout.hpp"
 
 namespace sprnn::gather {
 
-inline constexpr int warp_lanes = 32;
-inline constexpr int bank_row_bytes = 128;  // shared memory serves one such row a cycle
+using gpu::bank_row_bytes;
+using gpu::Image;
+using gpu::make_image;
+using gpu::Place;
+using gpu::places;
+using gpu::SectionSize;
+using gpu::to_string;
+using gpu::warp_lanes;
 inline constexpr int quad = 4;  // slots in one 16-byte read, and products in one half-precision sum
 inline constexpr std::int64_t offset_values = 65536;  // of a 16-bit offset
-
-// A state vector in shared memory: [plane][position][batch entries of a word]. Each plane ends in zeros,
-// one word of them for each bank class, which padding reads.
-struct Image {
-  std::int64_t positions = 0;
-  int word_bytes = 0;
-  int entries = 0;         // batch entries a word
-  int planes = 0;          // words a position: planes * entries >= group_batch
-  std::int64_t zeros = 0;  // address of the always-zero words in a plane
-  std::int64_t plane_bytes = 0;
-
-  [[nodiscard]] std::int64_t bytes() const noexcept { return planes * plane_bytes; }
-  // Lanes that one phase of a load serves, and the classes of addresses that it can serve at once.
-  [[nodiscard]] int phase_lanes() const noexcept;
-  [[nodiscard]] int class_bytes() const noexcept { return word_bytes < 4 ? 4 : word_bytes; }
-  [[nodiscard]] int bank_classes() const noexcept { return bank_row_bytes / class_bytes(); }
-  [[nodiscard]] int bank_class(std::int64_t address) const noexcept {
-    return static_cast<int>(address / class_bytes() % bank_classes());
-  }
-  [[nodiscard]] std::int64_t zero_word(int bank_class) const noexcept {
-    return zeros + bank_class * class_bytes();
-  }
-};
-
-[[nodiscard]] Image make_image(std::int64_t positions, int word_bytes, int group_batch, DType dtype);
-
-enum class Place : std::uint8_t { registers, shared, l2 };
-inline constexpr std::array places = {Place::registers, Place::shared, Place::l2};
-[[nodiscard]] std::string_view to_string(Place place) noexcept;
 
 struct Pair {
   std::uint32_t offset = 0;  // address in a plane / offset_unit
@@ -101,28 +78,17 @@ struct MatrixLayout {
 // 32-bit words of a place with `slots` slots a lane.
 [[nodiscard]] std::int64_t block_words(Place place, int slots, int threads, bool wide_values) noexcept;
 
-struct Layout {
+struct Layout : gpu::Frame {
   MatrixLayout w_hh;
   std::optional<MatrixLayout> w_hr;  // its columns multiply the unprojected output
-  std::int64_t units = 0;            // H
-  std::int64_t outputs = 0;          // R: what is fed back
-  int outputs_a_cta = 0;
 };
 
 [[nodiscard]] Layout make_layout(const GatherPlan& plan, const Problem& problem,
                                  const DirectionProblem& direction);
 
-// The sections of a packed direction, in order:
-//   unit_map         int32 [ctas][units_a_cta]: the unit at each position, -1 for none
-//   output_map       the same for the projected outputs; only with a projection
+// The sections of a packed direction, in order. Between those of gpu_layout.hpp lie, for w_hh and then w_hr:
 //   M.row_map        int32 [ctas][passes][row_groups]: the CTA's row that a row group sums, -1 for none
-//   M.registers, M.shared, M.l2   pairs, MatrixLayout::block_words of each CTA; M is w_hh, then w_hr
-//   w_ih.dense       bit patterns [G*H][I]; or
-//   w_ih.row_begin   int64 [G*H + 1], w_ih.columns int32, w_ih.values bit patterns
-struct SectionSize {
-  std::string name;
-  std::int64_t bytes = 0;
-};
+//   M.registers, M.shared, M.l2   pairs, MatrixLayout::block_words of each CTA
 [[nodiscard]] std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);
 

@@ -7,59 +7,25 @@
 #include <set>
 
 #include "plan/gather_balance.hpp"
-#include "plan/gather_cost.hpp"
 #include "plan/gather_registers.hpp"
+#include "plan/gpu_search.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::gather {
 
 namespace {
 
-// Shared memory that the kernel uses beside the budget: barriers and flags.
-constexpr std::int64_t reserved_shared_bytes = 1024;
 // Beyond two registers a pair, where the compiler unpacks them.
 constexpr int unpacking_registers = 12;
-// The input projection's tile: enough steps to fill a GEMM, few enough for any T.
-constexpr std::int64_t tile_bytes = std::int64_t{256} << 20;
-constexpr std::int64_t max_tile_steps = 2048;
-// CSR must be clearly cheaper: where the results' traffic bounds both, dense is the simpler.
-constexpr double csr_gain = 0.9;
+using gpu::choices;
+using gpu::divide_up;
+using gpu::halves;
 
-constexpr int divide_up(std::int64_t a, std::int64_t b) { return static_cast<int>((a + b - 1) / b); }
-double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
-
-[[noreturn]] void refuse_wish(std::string_view name, std::int64_t wished, const std::string& possible) {
-  throw Error(ErrorCode::unsupported,
-              fmt::format("gather: {} {} was asked for, possible is {}", name, wished, possible));
-}
-
-void check_wish(std::string_view name, const std::optional<int>& wish, std::int64_t low, std::int64_t high) {
-  if (wish && (*wish < low || *wish > high)) refuse_wish(name, *wish, fmt::format("{} to {}", low, high));
-}
-
-void check_wishes(const Problem& problem, const GpuDescription& gpu, const GatherWishes& wishes) {
-  check_wish("groups", wishes.groups, 1, gpu.sm_count);
-  check_wish("ctas", wishes.ctas, 1, gpu.sm_count / wishes.groups.value_or(1));
-  check_wish("group_batch", wishes.group_batch, 1, problem.batch);
-  check_wish("warps", wishes.warps, 4, 32);
-  check_wish("lanes_a_row", wishes.lanes_a_row, 1, warp_lanes);
-  check_wish("poll_wait_cycles", wishes.poll_wait_cycles, 0, 1 << 20);
-  if (wishes.warps && *wishes.warps % 4 != 0) refuse_wish("warps", *wishes.warps, "a multiple of 4");
-  if (wishes.lanes_a_row && !std::has_single_bit(static_cast<unsigned>(*wishes.lanes_a_row))) {
-    refuse_wish("lanes_a_row", *wishes.lanes_a_row, "1, 2, 4, 8, 16 or 32");
-  }
-}
-
-// The wish alone, or `otherwise`.
-std::set<int> choices(const std::optional<int>& wish, std::set<int> otherwise) {
-  return wish ? std::set<int>{*wish} : std::move(otherwise);
-}
-
-// Halves from `most` down to 1: neighbours cost much the same.
-std::set<int> halves(int most) {
-  std::set<int> all;
-  for (int n = most; n >= 1; n /= 2) all.insert(n);
-  return all;
+void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
+  gpu::check_wishes(problem, gpu, wishes);
+  const int lanes = wishes.lanes_a_row.value_or(1);
+  if (lanes < 1 || lanes > warp_lanes || !std::has_single_bit(static_cast<unsigned>(lanes)))
+    gpu::refuse_wish("lanes_a_row", lanes, "1, 2, 4, 8, 16 or 32");
 }
 
 }  // namespace
@@ -70,14 +36,14 @@ std::string Candidate::text() const {
 }
 
 std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& gpu,
-                                  const GatherWishes& wishes) {
+                                  const GpuWishes& wishes) {
   check_wishes(problem, gpu, wishes);
   const std::int64_t widest = std::max(problem.hidden_size, problem.projection_size);
   const std::set<int> all_lanes = choices(wishes.lanes_a_row, halves(warp_lanes));
   const std::set<int> projection_lanes =
       problem.projection_size > 0 ? halves(warp_lanes) : std::set<int>{warp_lanes};
   std::vector<Candidate> all;
-  for (const int groups : choices(wishes.groups, halves(std::min(problem.batch, gpu.sm_count)))) {
+  for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
     const int most_ctas = gpu.sm_count / groups;
     std::set<int> all_ctas;
     // No more CTAs than the fullest one's number of units needs.
@@ -102,7 +68,7 @@ std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& 
 }
 
 Fitter::Fitter(const Problem& problem, const DirectionProblem& direction, const GpuDescription& gpu,
-               const GatherWishes& wishes)
+               const GpuWishes& wishes)
     : problem_(problem), direction_(direction), gpu_(gpu), wishes_(wishes) {}
 
 const std::vector<std::int32_t>& Fitter::longest(bool projection, int ctas, int units_a_cta) {
@@ -165,7 +131,8 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   const int threads = plan.warps * warp_lanes;
   Layout layout = make_layout(plan, problem_, direction_);
 
-  plan.shared = shared_budget(layout, plan.group_batch, gpu_.shared_bytes_per_block - reserved_shared_bytes);
+  plan.shared =
+      shared_budget(layout, plan.group_batch, gpu_.shared_bytes_per_block - gpu::reserved_shared_bytes);
   if (plan.shared.total() > plan.shared.available) {
     int fitting = plan.group_batch - 1;
     for (GatherPlan smaller = plan; fitting > 0; --fitting) {
@@ -174,9 +141,7 @@ std::string Fitter::place_slots(GatherPlan& plan) {
           plan.shared.available)
         break;
     }
-    return fmt::format("needs {:.0f} KiB shared memory a CTA, {:.0f} available: {}", kib(plan.shared.total()),
-                       kib(plan.shared.available),
-                       fitting > 0 ? fmt::format("batch {} would fit", fitting) : "no batch would fit");
+    return gpu::shared_memory_refusal(plan.shared, fitting);
   }
 
   // Registers are allotted to a thread in eights.
@@ -215,8 +180,8 @@ std::string Fitter::place_slots(GatherPlan& plan) {
     }
   }
   layout = make_layout(plan, problem_, direction_);
-  plan.registers.pairs = pair_registers(layout, plan.opaque_pairs);
-  plan.registers.working = std::min(plan.registers.available - plan.registers.pairs, with_room(needed));
+  plan.registers.weights = pair_registers(layout, plan.opaque_pairs);
+  plan.registers.working = std::min(plan.registers.available - plan.registers.weights, with_room(needed));
   plan.shared = shared_budget(layout, plan.group_batch, plan.shared.available);
   const std::int64_t streamed =
       4 * plan.ctas *
@@ -232,28 +197,13 @@ std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
   plan = {};
   plan.groups = candidate.groups;
   plan.group_batch = candidate.group_batch;
-  plan.passes = divide_up(problem_.batch, std::int64_t{candidate.groups} * candidate.group_batch);
   plan.ctas = candidate.ctas;
   plan.warps = candidate.warps;
   if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
   plan.w_hh = matrix(false, candidate, plan.w_hh.offset_unit);
   if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate, plan.w_hh.offset_unit);
-  // A bounded h leaves its top exponent bit free, relu its sign bit; a projected h and some variants neither.
-  const bool free_bit =
-      problem_.projection_size == 0 && (direction_.cell.is_bounded() || direction_.cell == relu_cell());
-  plan.exchange_word = free_bit ? ExchangeWord::stamp : ExchangeWord::tag;
-  plan.poll_wait_cycles = wishes_.poll_wait_cycles.value_or(poll_wait(plan));
-  plan.stamps = wishes_.stamps.value_or(true);
+  gpu::fill_common(plan, problem_, direction_, gpu_, wishes_);
   plan.bank_order = wishes_.bank_order.value_or(true);
-  plan.fence = wishes_.fence.value_or(false);
-
-  const std::int64_t step_bytes = 4 * direction_.w_hh.rows * problem_.batch;
-  plan.tile_steps = static_cast<int>(std::clamp<std::int64_t>(tile_bytes / step_bytes, 1, max_tile_steps));
-  const auto input = [&](InputStorage storage) {
-    return input_cost(storage, plan.tile_steps, problem_, direction_, gpu_);
-  };
-  const bool sparse = input(InputStorage::csr) < csr_gain * input(InputStorage::dense);
-  plan.w_ih = wishes_.w_ih.value_or(sparse ? InputStorage::csr : InputStorage::dense);
   return place_slots(plan);
 }
 

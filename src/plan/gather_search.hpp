@@ -25,12 +25,12 @@ struct Candidate {
 // Every candidate worth a look that the wishes allow; throws Error(unsupported) for a wish that no
 // candidate can meet.
 [[nodiscard]] std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& gpu,
-                                                const GatherWishes& wishes);
+                                                const GpuWishes& wishes);
 
 class Fitter {
  public:
   Fitter(const Problem& problem, const DirectionProblem& direction, const GpuDescription& gpu,
-         const GatherWishes& wishes);
+         const GpuWishes& wishes);
 
   // Fills `plan`, or says why the candidate does not fit the device; empty: it does.
   [[nodiscard]] std::string fit(const Candidate& candidate, GatherPlan& plan);
@@ -44,7 +44,7 @@ class Fitter {
   const Problem& problem_;
   const DirectionProblem& direction_;
   const GpuDescription& gpu_;
-  const GatherWishes& wishes_;
+  const GpuWishes& wishes_;
   // Balancing depends on the number of CTAs only.
   std::map<std::pair<bool, int>, std::vector<std::int32_t>> longest_;
 };

@@ -15,6 +15,8 @@ double DirectionPlan::microseconds() const noexcept {
                          [](double sum, const CostPart& part) { return sum + part.microseconds; });
 }
 
+const GpuPlan& DirectionPlan::gpu() const { return std::get<GatherPlan>(choice); }
+
 std::int64_t Plan::state_bytes() const noexcept {
   const std::int64_t width = problem.projection_size > 0 ? problem.projection_size : problem.hidden_size;
   std::int64_t floats = 0;
@@ -26,7 +28,7 @@ std::int64_t Plan::state_bytes() const noexcept {
 
 Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& options) {
   check(problem, ErrorCode::invalid_argument);
-  if (!device.is_gpu() && options.gather != GatherWishes{}) {
+  if (!device.is_gpu() && options.gpu != GpuWishes{}) {
     throw Error(
         ErrorCode::unsupported,
         fmt::format("groups, stamps or another choice of a GPU plan was asked for, but the plan is for {}, "
@@ -35,7 +37,7 @@ Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& 
   }
   Plan plan{device, problem, {}};
   for (const DirectionProblem& direction : problem.directions) {
-    plan.directions.push_back(device.is_gpu() ? gather::plan(problem, direction, device, options.gather)
+    plan.directions.push_back(device.is_gpu() ? gather::plan(problem, direction, device, options.gpu)
                                               : cpu::plan(problem, direction, device, options.cpu));
   }
   return plan;

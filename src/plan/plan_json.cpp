@@ -182,7 +182,7 @@ Plan plan_from_value(const json& j) {
 namespace {
 
 // All CTAs wait for each other, so each must have an SM of its own.
-void check_fits(const std::string& name, const GatherPlan& plan, const GpuDescription& gpu) {
+void check_fits(const std::string& name, const GpuPlan& plan, const GpuDescription& gpu) {
   const std::int64_t ctas = std::int64_t{plan.groups} * plan.ctas;
   if (ctas > gpu.sm_count) {
     throw Error(ErrorCode::format,
@@ -210,12 +210,10 @@ void check(const Plan& plan) {
       fail(fmt::format("direction {} is planned for weight{}, expected weight{}", i,
                        parameter_suffix(d.layer, d.reverse), parameter_suffix(p.layer, p.reverse)));
     }
-    if (std::holds_alternative<GatherPlan>(d.choice) != plan.device.is_gpu()) {
+    if (d.is_gpu() != plan.device.is_gpu()) {
       fail(fmt::format("direction {}: its strategy does not run on device '{}'", i, plan.device.name));
     }
-    if (const auto* gather = std::get_if<GatherPlan>(&d.choice)) {
-      check_fits(fmt::format("direction {}", i), *gather, plan.device.gpu());
-    }
+    if (d.is_gpu()) check_fits(fmt::format("direction {}", i), d.gpu(), plan.device.gpu());
   }
 }
 

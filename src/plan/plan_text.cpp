@@ -23,11 +23,6 @@ std::string matrix_text(const char* name, const MatrixSummary& m) {
                      100.0 * m.density(), *least, *most);
 }
 
-std::string choice_text(const DirectionPlan& d) {
-  if (const auto* choice = std::get_if<CpuPlan>(&d.choice)) return cpu::to_text(*choice);
-  return gather::to_text(std::get<GatherPlan>(d.choice));
-}
-
 std::string direction_text(const DirectionPlan& d, const DirectionProblem& p) {
   std::string text =
       fmt::format("layer {}{}: {}\n", d.layer, d.reverse ? ", reverse" : "", to_string(p.cell));
@@ -55,6 +50,11 @@ std::string device_text(const Device& device) {
 }
 
 }  // namespace
+
+std::string choice_text(const DirectionPlan& d) {
+  if (const auto* choice = std::get_if<CpuPlan>(&d.choice)) return cpu::to_text(*choice);
+  return gather::to_text(std::get<GatherPlan>(d.choice));
+}
 
 std::string to_text(const Plan& plan) {
   const Problem& p = plan.problem;

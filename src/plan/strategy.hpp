@@ -10,6 +10,9 @@
 
 namespace sprnn {
 
+// Of whatever strategy was chosen: one line.
+[[nodiscard]] std::string choice_text(const DirectionPlan& plan);
+
 namespace cpu {
 
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
@@ -34,7 +37,7 @@ namespace gather {
 
 // The same six, for GatherPlan.
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
-                                 const Device& device, const GatherWishes& wishes);
+                                 const Device& device, const GpuWishes& wishes);
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);

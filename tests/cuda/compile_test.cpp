@@ -93,14 +93,14 @@ void expect_compiles(const CoverCase& c) {
   const Plan plan = make_plan(problem_of(c), find_device(c.device), {{}, c.wishes});
   cuda::KernelShape shape = cuda::kernel_shape(plan, 0);
   if (c.tagged) shape.h_word = ExchangeWord::tag;
-  SCOPED_TRACE(gather::to_text(shape.plan));
+  SCOPED_TRACE(choice_text(plan.directions[0]));
   const RegisterBudget& planned = shape.plan.registers;
   const cuda::Compiled compiled = cuda::compile("layer.cu", cuda::plan_source(shape), capability);
   EXPECT_GT(compiled.registers, 0);
   // The kernel for a state that no stamp can carry stands in for the planned one, which says nothing of its
   // registers.
   if (shape.h_word != shape.plan.exchange_word) return;
-  EXPECT_LE(compiled.registers, planned.working + planned.pairs);
+  EXPECT_LE(compiled.registers, planned.working + planned.weights);
   // Who forbids opaque pairs lets the compiler unpack them, and spill.
   if (!c.wishes.opaque_pairs.value_or(true)) return;
   EXPECT_EQ(compiled.spill_bytes, 0);

@@ -16,7 +16,7 @@ struct CoverCase {
   int batch = 1;
   std::string device;    // "a100", "h100"
   int architecture = 0;  // 0: sm_80, 1: sm_90, 2: the newest that NVRTC knows
-  GatherWishes wishes;
+  GpuWishes wishes;
   bool tagged = false;  // compiled for a state that no stamp can carry
 };
 [[nodiscard]] std::string to_string(const CoverCase& c);

@@ -21,7 +21,7 @@ namespace {
 constexpr double deadline = 0.02;
 
 // So few CTAs that other kernels find SMs.
-GatherWishes few_ctas(bool stamps) { return {.groups = 1, .ctas = 16, .stamps = stamps}; }
+GpuWishes few_ctas(bool stamps) { return {.groups = 1, .ctas = 16, .stamps = stamps}; }
 
 struct Fixture {
   cuda::Current current{*cuda::gpu(0)};
@@ -31,7 +31,7 @@ struct Fixture {
   std::shared_ptr<const Packed> packed;
   std::unique_ptr<Session> session;
 
-  Fixture(const ModelSpec& spec, std::int64_t steps, const GatherWishes& wishes)
+  Fixture(const ModelSpec& spec, std::int64_t steps, const GpuWishes& wishes)
       : model(random_model(spec)),
         inputs(random_inputs(model, steps, 3, 5)),
         packed(pack_for(model, find_gpu(0), 3, wishes)),
@@ -172,7 +172,7 @@ CaseResult beside_holder(double share, bool fits_beside, double seconds) {
   const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .input = 8, .hidden = 512, .density = 0.1};
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, 64, 4, 3);
-  GatherWishes wishes{.groups = 1};
+  GpuWishes wishes{.groups = 1};
   if (fits_beside) wishes.ctas = sms - held;
   const auto packed = pack_for(model, find_gpu(0), 4, wishes);
   const auto session = cuda_session(packed, 4);

@@ -93,7 +93,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
                                           find_gpu(0));
                      }});
   }
-  std::vector<GatherWishes> wishes;
+  std::vector<GpuWishes> wishes;
   for (const int lanes : {1, 2, 4, 8, 16, 32}) wishes.push_back({.lanes_a_row = lanes});
   for (const int groups : {1, 2, 3, 8}) wishes.push_back({.groups = groups});
   for (const int ctas : {1, 2, 3, 16}) wishes.push_back({.ctas = ctas});
@@ -109,7 +109,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
   wishes.push_back({.w_ih = InputStorage::csr});
   for (const DType dtype : {DType::fp16, DType::fp32}) {
     const ModelSpec spec{.cell = lstm_cell(), .dtype = dtype, .input = 9, .hidden = 80, .density = 0.4};
-    for (const GatherWishes& wish : wishes) {
+    for (const GpuWishes& wish : wishes) {
       const std::string text = [&] {
         const Model model = random_model(spec);
         return gather::to_text(std::get<GatherPlan>(

@@ -24,7 +24,7 @@ struct Path {
   const char* group;
   const char* what;
   ModelSpec spec;
-  GatherWishes wishes = {};
+  GpuWishes wishes = {};
   std::int64_t batch = 3;
   Lengths lengths = Lengths::all_steps;
   Way way = {};

@@ -116,7 +116,7 @@ Output run_on_device(Session& session, const Inputs& inputs, const Way& way, cud
 }
 
 CaseResult check_model(const Model& model, const Inputs& inputs, const Device& device,
-                       const GatherWishes& wishes, const Way& way) {
+                       const GpuWishes& wishes, const Way& way) {
   const auto packed = pack_for(model, device, static_cast<int>(inputs.batch), wishes);
   const auto session = cuda_session(packed, inputs.batch);
   const Output once = run_on_host(*session, inputs, way);

@@ -29,7 +29,7 @@ struct Way {
 
 // Twice on host memory for the same bits, and against the float64 reference.
 [[nodiscard]] CaseResult check_model(const Model& model, const Inputs& inputs, const Device& device,
-                                     const GatherWishes& wishes = {}, const Way& way = {});
+                                     const GpuWishes& wishes = {}, const Way& way = {});
 
 // Empty if a and b are the same bits, any NaN like any other; else where they differ first.
 [[nodiscard]] std::string difference(const Output& a, const Output& b);

@@ -17,7 +17,7 @@ namespace {
 constexpr DType dtypes[] = {DType::fp32, DType::fp16, DType::bf16};
 
 void expect_close(const ModelSpec& spec, const Device& device, const Inputs& inputs, const Model& model,
-                  const GatherWishes& wishes = {}) {
+                  const GpuWishes& wishes = {}) {
   SCOPED_TRACE(
       fmt::format("{}; {} steps, batch {}, {}", to_string(spec), inputs.steps, inputs.batch, device.name));
   const auto packed = pack_for(model, device, static_cast<int>(inputs.batch), wishes);
@@ -124,7 +124,7 @@ TEST(Oracle, EveryWishGivesTheSameAnswer) {
   const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .input = 9, .hidden = 80, .density = 0.4};
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, 8, 8, 3);
-  std::vector<GatherWishes> all;
+  std::vector<GpuWishes> all;
   for (const int lanes : {1, 2, 4, 8, 16, 32}) all.push_back({.lanes_a_row = lanes});
   for (const int groups : {1, 2, 3, 8}) all.push_back({.groups = groups});
   for (const int ctas : {1, 2, 3, 16}) all.push_back({.ctas = ctas});
@@ -139,7 +139,7 @@ TEST(Oracle, EveryWishGivesTheSameAnswer) {
   }
   all.push_back({.w_ih = InputStorage::csr});
   all.push_back({.w_ih = InputStorage::dense});
-  for (const GatherWishes& wishes : all) expect_close(spec, find_device("h100"), inputs, model, wishes);
+  for (const GpuWishes& wishes : all) expect_close(spec, find_device("h100"), inputs, model, wishes);
 }
 
 TEST(Oracle, ABatchThatIsNotThePlans) {

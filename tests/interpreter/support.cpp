@@ -20,7 +20,7 @@ Device tiny_gpu() {
 }
 
 std::shared_ptr<const Packed> pack_for(const Model& model, const Device& device, int batch,
-                                       const GatherWishes& wishes) {
+                                       const GpuWishes& wishes) {
   const Plan plan = make_plan(describe(model, batch), device, {{}, wishes});
   auto packed = std::make_shared<Packed>(pack(model, plan));
   validate(*packed);

@@ -19,7 +19,7 @@ struct Output {
 [[nodiscard]] Device tiny_gpu();
 
 [[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, const Device& device, int batch,
-                                                     const GatherWishes& wishes = {});
+                                                     const GpuWishes& wishes = {});
 
 // Through one session, checked for unwritten outputs and overruns; in chunks of `chunk` steps if not 0.
 [[nodiscard]] Output interpret(const std::shared_ptr<const Packed>& packed, const Inputs& inputs,

@@ -25,7 +25,7 @@ struct Case {
   Output expected;
   Output longer_expected;
 
-  Case(const ModelSpec& s, const Device& d, const GatherWishes& wishes = {}) : spec(s), device(d) {
+  Case(const ModelSpec& s, const Device& d, const GpuWishes& wishes = {}) : spec(s), device(d) {
     model = random_model(spec);
     // No weight so small that rounding h hides it.
     Direction& direction = model.layers[0].directions[0];
@@ -55,10 +55,10 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   for (const DType dtype : {DType::fp16, DType::bf16, DType::fp32}) {
     all.emplace_back(ModelSpec{.cell = gru_cell(), .dtype = dtype, .input = 6, .hidden = 29, .density = 0.6},
-                     cramped_gpu(), GatherWishes{.warps = 4, .lanes_a_row = 1, .w_ih = InputStorage::csr});
+                     cramped_gpu(), GpuWishes{.warps = 4, .lanes_a_row = 1, .w_ih = InputStorage::csr});
     const ModelSpec projected{
         .cell = lstm_cell(), .dtype = dtype, .input = 6, .hidden = 19, .projection = 11, .density = 0.6};
-    all.emplace_back(projected, tiny_gpu(), GatherWishes{.w_ih = InputStorage::dense});
+    all.emplace_back(projected, tiny_gpu(), GpuWishes{.w_ih = InputStorage::dense});
   }
   return all;
 }
@@ -67,8 +67,7 @@ TEST(Tamper, TheCasesUseEveryPlace) {
   for (const Case& c : cases()) {
     if (c.device.name != "cramped") continue;
     for (const char* place : {"registers", "shared", "l2"}) {
-      EXPECT_GT(gather::find_section(c.packed->directions[0].sections, fmt::format("w_hh.{}", place)).size(),
-                0U)
+      EXPECT_GT(gpu::find_section(c.packed->directions[0].sections, fmt::format("w_hh.{}", place)).size(), 0U)
           << place << ", " << to_string(c.spec);
     }
   }
@@ -91,7 +90,7 @@ Outcome outcome(const Case& c, const std::function<void(std::vector<Section>&)>&
 }
 
 Section& section(std::vector<Section>& sections, std::string_view name) {
-  return const_cast<Section&>(gather::find_section(sections, name));
+  return const_cast<Section&>(gpu::find_section(sections, name));
 }
 
 // Flips each bit of each 16-bit half of each section in turn, the low bits of values aside, which rounding

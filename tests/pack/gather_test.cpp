@@ -18,7 +18,7 @@ namespace {
 
 constexpr DType dtypes[] = {DType::fp32, DType::fp16, DType::bf16};
 
-Packed pack_for(const Model& model, std::string_view device, int batch, const GatherWishes& wishes = {}) {
+Packed pack_for(const Model& model, std::string_view device, int batch, const GpuWishes& wishes = {}) {
   return pack(model, make_plan(describe(model, batch), find_device(device), {{}, wishes}));
 }
 
@@ -70,7 +70,7 @@ TEST(RoundTrip, RandomShapesMasksAndWishes) {
     if (spec.cell.kind == CellKind::lstm && spec.hidden > 1 && random.chance(0.5)) {
       spec.projection = random.integer(1, spec.hidden - 1);
     }
-    GatherWishes wishes;
+    GpuWishes wishes;
     wishes.bank_order = random.chance(0.7);
     wishes.wide_loads = random.chance(0.7);
     wishes.w_ih = one_of(InputStorage::dense, InputStorage::csr);
@@ -207,7 +207,7 @@ TEST(Order, WavefrontsCountDistinctWordsOfABank) {
 TEST(Report, BankOrderSavesWavefronts) {
   for (const int batch : {1, 2, 4, 8}) {
     const Model model = random_model({.dtype = DType::fp16, .input = 4, .hidden = 1024, .density = 0.2});
-    const GatherWishes wishes{.groups = 1, .group_batch = batch};
+    const GpuWishes wishes{.groups = 1, .group_batch = batch};
     const Packed packed = pack_for(model, "h100", batch, wishes);
     const double best = figure(packed, "w_hh wavefronts a load, at best");
     const double before = figure(packed, "w_hh wavefronts a load, in column order");
@@ -216,7 +216,7 @@ TEST(Report, BankOrderSavesWavefronts) {
     // A pass cannot cost less than its fullest bank class, which for few slots a lane is well above the mean.
     EXPECT_LT(after, 1.6 * best) << "batch " << batch;
     EXPECT_LT(after, 0.65 * before) << "batch " << batch;
-    GatherWishes unordered = wishes;
+    GpuWishes unordered = wishes;
     unordered.bank_order = false;
     EXPECT_DOUBLE_EQ(
         figure(pack_for(model, "h100", batch, unordered), "w_hh wavefronts a load, as packed"),

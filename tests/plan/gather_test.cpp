@@ -40,7 +40,7 @@ Problem problem(const Cell& cell, std::int64_t hidden, int batch, double density
   return p;
 }
 
-DirectionPlan plan_for(const Problem& p, std::string_view device, const GatherWishes& wishes = {}) {
+DirectionPlan plan_for(const Problem& p, std::string_view device, const GpuWishes& wishes = {}) {
   const Plan plan = make_plan(p, find_device(device), {{}, wishes});
   const DirectionPlan& direction = plan.directions[0];
   gather::check(std::get<GatherPlan>(direction.choice), p, p.directions[0]);
@@ -109,7 +109,7 @@ TEST(GatherPlan, EverySizeGetsAPlan) {
             const GatherPlan& g = choice(plan);
             EXPECT_LE(g.groups * g.ctas, find_device(device).gpu().sm_count);
             EXPECT_GE(g.groups * g.group_batch * g.passes, batch);
-            EXPECT_LE(g.registers.working + g.registers.pairs, g.registers.available);
+            EXPECT_LE(g.registers.working + g.registers.weights, g.registers.available);
             EXPECT_LE(g.shared.total(), g.shared.available);
             EXPECT_GT(plan.microseconds(), 0.0);
             EXPECT_LT(plan.rejected.size(), 24U);
@@ -221,7 +221,7 @@ TEST(GatherPlan, WishesAreHonoured) {
   EXPECT_GT(plan_for(p, "h100", {.bank_order = false}).microseconds(), best);
 }
 
-void expect_refused(const Problem& p, const GatherWishes& wishes,
+void expect_refused(const Problem& p, const GpuWishes& wishes,
                     std::initializer_list<std::string_view> parts) {
   try {
     (void)plan_for(p, "h100", wishes);

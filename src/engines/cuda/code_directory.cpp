@@ -134,7 +134,7 @@ CodeSource code_directory(const fs::path& directory) {
 std::vector<CompiledKernel> compile_code(const Plan& plan, int compute_capability,
                                          const std::filesystem::path& directory) {
   for (const DirectionPlan& direction : plan.directions) {
-    if (std::holds_alternative<GatherPlan>(direction.choice)) continue;
+    if (direction.is_gpu()) continue;
     throw Error(
         ErrorCode::unsupported,
         fmt::format(

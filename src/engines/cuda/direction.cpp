@@ -7,11 +7,6 @@ namespace sprnn::cuda {
 
 namespace {
 
-gather::View view_of(const Packed& packed, std::size_t direction, const KernelShape& shape) {
-  return gather::make_view(packed.directions[direction].sections, shape.plan, packed.plan.problem,
-                           packed.plan.problem.directions[direction]);
-}
-
 Buffer upload_section(const PackedDirection& packed, const std::string& name) {
   const Section& section = packed.section(name);
   return upload(section.data(), section.size());
@@ -42,7 +37,7 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
       reverse_(packed.plan.directions[direction].reverse),
       shape_(shape_for(packed, direction, batch)),
       input_(packed.directions[direction], shape_, packed.plan.problem.directions[direction],
-             view_of(packed, direction, shape_), std::int64_t{batch} * shape_.plan.tile_steps),
+             std::int64_t{batch} * shape_.plan.tile_steps),
       kernel_(make_kernel(shape_)) {
   const PackedDirection& weights = packed.directions[direction];
   const auto matrix = [&](const std::string& name) {
@@ -51,18 +46,18 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
   };
   hh_ = matrix("w_hh");
   unit_map_ = upload_section(weights, "unit_map");
-  if (shape_.layout.w_hr) {
+  if (shape_.frame.output) {
     hr_ = matrix("w_hr");
     output_map_ = upload_section(weights, "output_map");
   }
-  const gather::View view = view_of(packed, direction, shape_);
-  std::vector<std::int32_t> position(static_cast<std::size_t>(shape_.layout.outputs));
-  for (std::int32_t p = 0; p < shape_.layout.outputs_a_cta * shape_.plan.ctas; ++p) {
-    if (view.output_map[p] >= 0) position[static_cast<std::size_t>(view.output_map[p])] = p;
+  const std::int32_t* const outputs = gpu::view_maps(weights.sections, shape_.frame).outputs;
+  std::vector<std::int32_t> position(static_cast<std::size_t>(shape_.frame.outputs));
+  for (std::int32_t p = 0; p < shape_.frame.state.positions; ++p) {
+    if (outputs[p] >= 0) position[static_cast<std::size_t>(outputs[p])] = p;
   }
   position_ = upload<std::int32_t>(position);
   if (shape_.cell.kind == CellKind::gru) {
-    const auto units = static_cast<std::size_t>(shape_.layout.units);
+    const auto units = static_cast<std::size_t>(shape_.frame.units);
     const std::vector<float> zeros(units);
     n_bias_ = upload<float>(weights.b_hh.empty() ? std::span<const float>(zeros)
                                                  : std::span<const float>(weights.b_hh).subspan(2 * units));
@@ -85,8 +80,8 @@ int GpuDirection::groups_of_pass(int first_entry) const noexcept {
 }
 
 std::size_t GpuDirection::ring_bytes_of(const KernelShape& shape, int groups) const noexcept {
-  std::int64_t quads = exchange_quads(shape.layout.outputs_a_cta, shape.h_word, shape);
-  if (shape.layout.w_hr) quads += exchange_quads(shape.plan.w_hh.units_a_cta, ExchangeWord::stamp, shape);
+  std::int64_t quads = exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape);
+  if (shape.frame.output) quads += exchange_quads(shape.frame.units_a_cta, ExchangeWord::stamp, shape);
   return static_cast<std::size_t>(2 * groups * quads * 16) + control_bytes(groups);
 }
 
@@ -120,7 +115,7 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool u
   arguments.hh = hh_.arrays();
   arguments.hr = hr_.arrays();
   arguments.unit_map = unit_map_.get();
-  arguments.output_map = shape.layout.w_hr ? output_map_.get() : unit_map_.get();
+  arguments.output_map = shape.frame.output ? output_map_.get() : unit_map_.get();
   arguments.position = position_.get();
   arguments.projection = context.projection;
   arguments.n_bias = n_bias_.get();
@@ -138,20 +133,20 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool u
   arguments.steps = static_cast<std::int32_t>(tile.steps);
   arguments.batch = batch_;
   arguments.reverse = reverse_;
-  arguments.hidden = static_cast<std::int32_t>(shape.layout.units);
-  arguments.outputs = static_cast<std::int32_t>(shape.layout.outputs);
+  arguments.hidden = static_cast<std::int32_t>(shape.frame.units);
+  arguments.outputs = static_cast<std::int32_t>(shape.frame.outputs);
   for (int first = 0; first < batch_; first += shape.plan.groups * shape.plan.group_batch) {
     const int groups = groups_of_pass(first);
     const std::size_t bytes = ring_bytes_of(shape, groups);
     arguments.first_entry = first;
     arguments.control = context.ring + bytes - control_bytes(groups);
     check(driver().set_bytes(context.ring, 0, bytes, context.stream), "cuMemsetD8Async");
-    const Placement placement = place(context.sides->sms, groups, shape.plan.ctas);
+    const Placement placement = place(context.sides->sms, groups, shape.frame.ctas);
     arguments.roles = placement.roles;
     arguments.near_roles = placement.near_roles;
     arguments.side_of_sm = placement.placed ? context.sides->side_of_sm.get() : DevicePointer{0};
     kernel.launch_cooperative(context.stream, static_cast<unsigned>(placement.blocks),
-                              static_cast<unsigned>(shape.layout.w_hh.threads), arguments);
+                              static_cast<unsigned>(shape.frame.threads), arguments);
   }
 }
 

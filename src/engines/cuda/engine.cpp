@@ -30,7 +30,7 @@ class CudaEngine final : public Engine {
  private:
   static std::string refusal_on(const Plan& plan, int device) {
     for (const DirectionPlan& direction : plan.directions) {
-      if (!std::holds_alternative<GatherPlan>(direction.choice)) {
+      if (!direction.is_gpu()) {
         return fmt::format("the plan is for {}, not for a GPU: pack it with --target local or h100",
                            plan.device.name);
       }
@@ -47,17 +47,17 @@ class CudaEngine final : public Engine {
   static std::string misfit(const Plan& plan, const cuda::Gpu& gpu) {
     const GpuDescription& here = gpu.description();
     for (std::size_t d = 0; d < plan.directions.size(); ++d) {
-      const auto& gather = std::get<GatherPlan>(plan.directions[d].choice);
+      const GpuPlan& planned = plan.directions[d].gpu();
       const auto needs = [&](std::int64_t needed, std::int64_t available, std::string_view what) {
         if (needed <= available) return std::string();
         return fmt::format("the plan, made for {}, needs {} {}, {} has {}: pack it again with --target local",
                            plan.device.name, needed, what, gpu.name(), available);
       };
-      const std::int64_t threads = std::int64_t{gather.warps} * gather::warp_lanes;
+      const std::int64_t threads = std::int64_t{planned.warps} * gpu::warp_lanes;
       for (const std::string& reason :
-           {needs(std::int64_t{gather.groups} * gather.ctas, here.sm_count, "SMs"),
-            needs(gather.shared.total(), here.shared_bytes_per_block, "bytes of shared memory a CTA"),
-            needs(threads * (gather.registers.working + gather.registers.pairs), here.registers_per_sm,
+           {needs(std::int64_t{planned.groups} * planned.ctas, here.sm_count, "SMs"),
+            needs(planned.shared.total(), here.shared_bytes_per_block, "bytes of shared memory a CTA"),
+            needs(threads * (planned.registers.working + planned.registers.weights), here.registers_per_sm,
                   "registers a CTA")}) {
         if (!reason.empty()) return reason;
       }

@@ -9,13 +9,13 @@ namespace sprnn::cuda {
 namespace {
 
 // The row of W_ih behind each column of the projection, -1 for none.
-std::vector<std::int64_t> rows_of_columns(const KernelShape& shape, const gather::View& view) {
-  const gather::MatrixLayout& w_hh = view.layout.w_hh;
+std::vector<std::int64_t> rows_of_columns(const KernelShape& shape, const std::int32_t* unit_map) {
+  const gpu::Frame& frame = shape.frame;
   std::vector<std::int64_t> rows(static_cast<std::size_t>(projection_columns(shape)), -1);
   std::size_t column = 0;
-  for (std::int64_t position = 0; position < std::int64_t{w_hh.ctas} * w_hh.units_a_cta; ++position) {
-    for (int gate = 0; gate < w_hh.gates; ++gate, ++column) {
-      if (view.unit_map[position] >= 0) rows[column] = gate * w_hh.units + view.unit_map[position];
+  for (std::int64_t position = 0; position < frame.positions(); ++position) {
+    for (int gate = 0; gate < frame.gates; ++gate, ++column) {
+      if (unit_map[position] >= 0) rows[column] = gate * frame.units + unit_map[position];
     }
   }
   return rows;
@@ -37,25 +37,25 @@ std::int64_t input_pitch(std::int64_t columns, DType dtype) {
 }
 
 InputProjection::InputProjection(const PackedDirection& packed, const KernelShape& shape,
-                                 const DirectionProblem& direction, const gather::View& view,
-                                 std::int64_t most_rows)
+                                 const DirectionProblem& direction, std::int64_t most_rows)
     : columns_(direction.w_ih.cols),
       pitch_(input_pitch(columns_, shape.dtype)),
       outputs_(projection_columns(shape)) {
-  const std::vector<std::int64_t> rows = rows_of_columns(shape, view);
+  const std::vector<std::int64_t> rows =
+      rows_of_columns(shape, gpu::view_maps(packed.sections, shape.frame).units);
   std::vector<float> bias(rows.size(), 0.0F);
   for (std::size_t n = 0; n < rows.size() && !packed.b_ih.empty(); ++n) {
     if (rows[n] < 0) continue;
     const auto row = static_cast<std::size_t>(rows[n]);
     // A gru's b_hh of n is scaled by r: the kernel adds it.
-    const bool later = shape.cell.kind == CellKind::gru && rows[n] >= 2 * view.layout.units;
+    const bool later = shape.cell.kind == CellKind::gru && rows[n] >= 2 * shape.frame.units;
     bias[n] = packed.b_ih[row] + (later ? 0.0F : packed.b_hh[row]);
   }
   bias_ = upload<float>(bias);
 
   const std::size_t element = size_of(shape.dtype);
   if (shape.plan.w_ih == InputStorage::dense) {
-    const std::byte* const from = gather::find_section(packed.sections, "w_ih.dense").data();
+    const std::byte* const from = gpu::find_section(packed.sections, "w_ih.dense").data();
     const std::size_t width = static_cast<std::size_t>(columns_) * element,
                       pitch = static_cast<std::size_t>(pitch_) * element;
     std::vector<std::byte> weights(rows.size() * pitch);
@@ -68,9 +68,9 @@ InputProjection::InputProjection(const PackedDirection& packed, const KernelShap
     matmul_ = std::make_unique<Matmul>(shape.dtype, pitch_, outputs_, most_rows, bias_.get());
     return;
   }
-  const auto* const begin = gather::find_section(packed.sections, "w_ih.row_begin").as<std::int64_t>();
-  const auto* const columns = gather::find_section(packed.sections, "w_ih.columns").as<std::int32_t>();
-  const std::byte* const values = gather::find_section(packed.sections, "w_ih.values").data();
+  const auto* const begin = gpu::find_section(packed.sections, "w_ih.row_begin").as<std::int64_t>();
+  const auto* const columns = gpu::find_section(packed.sections, "w_ih.columns").as<std::int32_t>();
+  const std::byte* const values = gpu::find_section(packed.sections, "w_ih.values").data();
   std::vector<std::int64_t> row_begin{0};
   std::vector<std::int32_t> column;
   std::vector<std::byte> value;

@@ -7,7 +7,7 @@
 
 #include "engines/cuda/kernel_code.hpp"
 #include "engines/cuda/matmul.hpp"
-#include "pack/gather_view.hpp"
+#include "pack/gpu_sections.hpp"
 
 namespace sprnn::cuda {
 
@@ -26,7 +26,7 @@ struct InputKernels {
 class InputProjection {
  public:
   InputProjection(const PackedDirection& packed, const KernelShape& shape, const DirectionProblem& direction,
-                  const gather::View& view, std::int64_t most_rows);
+                  std::int64_t most_rows);
 
   // x [rows][input_pitch]; nonfinite [rows] from gather_input; out [rows][projection_columns].
   void run(const InputKernels& kernels, DevicePointer x, DevicePointer nonfinite, std::int64_t rows,

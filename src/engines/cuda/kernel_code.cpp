@@ -31,7 +31,8 @@ KernelRequest sides_kernel() { return {"sides.cu", "#pragma once\n"}; }
 
 KernelShape unbounded(KernelShape shape) {
   shape.h_word = ExchangeWord::tag;
-  shape.layout.w_hh.half_sums = false;  // four products may be more than fp16 has
+  // Four products may be more than fp16 has.
+  if (auto* gather = std::get_if<GatherShape>(&shape.product)) gather->layout.w_hh.half_sums = false;
   return shape;
 }
 

@@ -37,7 +37,7 @@ std::string_view cell_name(const Cell& cell) {
   }
 }
 
-std::string image_source(std::string_view name, const gather::Image& image, int units_a_cta) {
+std::string image_source(std::string_view name, const gpu::Image& image, int units_a_cta) {
   return fmt::format(
       "struct {} {{\n  static constexpr int units_a_cta = {}, word_bytes = {}, entries = {}, planes = {}, "
       "plane_bytes = "
@@ -69,31 +69,56 @@ std::string matrix_source(std::string_view name, std::string_view image, const M
   return text + "};\n";
 }
 
+// The strategy's part of plan.cuh.
+std::string product_source(const GatherShape& shape) {
+  std::string text = fmt::format("constexpr bool OPAQUE_PAIRS = {};\n", shape.opaque_pairs);
+  text += matrix_source("Hh", "HImage", shape.layout.w_hh);
+  if (shape.layout.w_hr) text += matrix_source("Hr", "OutImage", *shape.layout.w_hr);
+  return text;
+}
+
+// Bytes of a CTA's shared memory.
+struct ProductBytes {
+  std::int64_t sums = 0, hh_weights = 0, hr_weights = 0;
+};
+
+ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
+  constexpr std::int64_t word = 4;
+  const gather::Layout& layout = shape.layout;
+  ProductBytes bytes;
+  bytes.sums = gather::shared_budget(layout, group_batch, 0).sums;
+  bytes.hh_weights = layout.w_hh.block_words(Place::shared) * word;
+  if (layout.w_hr) bytes.hr_weights = layout.w_hr->block_words(Place::shared) * word;
+  return bytes;
+}
+
 }  // namespace
 
 KernelShape kernel_shape(const Plan& plan, std::size_t direction) {
+  const DirectionPlan& planned = plan.directions[direction];
   const DirectionProblem& problem = plan.problem.directions[direction];
   KernelShape shape;
-  shape.plan = std::get<GatherPlan>(plan.directions[direction].choice);
+  shape.plan = planned.gpu();
   shape.dtype = plan.problem.dtype;
   shape.cell = problem.cell;
-  shape.layout = gather::make_layout(shape.plan, plan.problem, problem);
+  shape.frame = gpu::make_frame(planned, plan.problem, problem);
+  const auto& gather = std::get<GatherPlan>(planned.choice);
+  shape.product = GatherShape{gather::make_layout(gather, plan.problem, problem), gather.opaque_pairs};
   shape.h_word = shape.plan.exchange_word;
   return shape;
 }
 
 SharedMap shared_map(const KernelShape& shape) {
-  const gather::Layout& layout = shape.layout;
-  constexpr std::int64_t word = 4;
+  const gpu::Frame& frame = shape.frame;
+  const ProductBytes bytes = std::visit(
+      [&](const auto& product) { return product_bytes(product, shape.plan.group_batch); }, shape.product);
   SharedMap map;
-  map.out_image = align(layout.w_hh.image.bytes());
-  map.given_up = layout.w_hr ? align(map.out_image + layout.w_hr->image.bytes()) : map.out_image;
-  map.sums = align(map.given_up + word);
-  const std::int64_t rows =
-      std::max<std::int64_t>(layout.w_hh.rows_a_cta(), layout.w_hr ? layout.w_hr->rows_a_cta() : 0);
-  map.hh_pairs = align(map.sums + rows * shape.plan.group_batch * word);
-  map.hr_pairs = align(map.hh_pairs + layout.w_hh.block_words(Place::shared) * word);
-  map.end = layout.w_hr ? map.hr_pairs + layout.w_hr->block_words(Place::shared) * word : map.hr_pairs;
+  map.out_image = align(frame.state.bytes());
+  map.given_up = frame.output ? align(map.out_image + frame.output->bytes()) : map.out_image;
+  map.sums = align(map.given_up + 4);
+  map.hh_weights = align(map.sums + bytes.sums);
+  map.hr_weights = align(map.hh_weights + bytes.hh_weights);
+  map.end = map.hr_weights + bytes.hr_weights;
   return map;
 }
 
@@ -104,7 +129,7 @@ std::int64_t shared_bytes(const KernelShape& shape, const GpuDescription& gpu) {
 }
 
 std::int64_t projection_columns(const KernelShape& shape) {
-  const std::int64_t rows = std::int64_t{shape.plan.ctas} * shape.layout.w_hh.rows_a_cta();
+  const std::int64_t rows = std::int64_t{shape.frame.ctas} * shape.frame.rows_a_cta();
   return (rows + 3) / 4 * 4;
 }
 
@@ -115,20 +140,20 @@ std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShap
 }
 
 std::string plan_source(const KernelShape& shape) {
-  const GatherPlan& plan = shape.plan;
-  const gather::Layout& layout = shape.layout;
+  const GpuPlan& plan = shape.plan;
+  const gpu::Frame& frame = shape.frame;
   const SharedMap map = shared_map(shape);
   std::string text = "#pragma once\n#include \"types.cuh\"\n";
   text += fmt::format("using Element = {};\n", element_name(shape.dtype));
   text += fmt::format("constexpr Cell CELL = Cell::{};\n", cell_name(shape.cell));
   text += fmt::format("constexpr Word H_WORD = Word::{};\n", to_string(shape.h_word));
-  text += fmt::format("#define PROJECTED {:d}\n", layout.w_hr.has_value());
+  text += fmt::format("#define PROJECTED {:d}\n", frame.output.has_value());
   const auto constant = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
   };
-  constant("GATES", shape.cell.gates());
-  constant("CTAS", plan.ctas);
-  constant("THREADS", layout.w_hh.threads);
+  constant("GATES", frame.gates);
+  constant("CTAS", frame.ctas);
+  constant("THREADS", frame.threads);
   constant("GROUP_BATCH", plan.group_batch);
   constant("PROJECTION_COLUMNS", projection_columns(shape));
   constant("POLL_WAIT", plan.poll_wait_cycles);
@@ -136,21 +161,16 @@ std::string plan_source(const KernelShape& shape) {
   constant("OUT_IMAGE_AT", map.out_image);
   constant("GIVEN_UP_AT", map.given_up);
   constant("SUMS_AT", map.sums);
-  constant("HH_PAIRS_AT", map.hh_pairs);
-  constant("HR_PAIRS_AT", map.hr_pairs);
+  constant("HH_WEIGHTS_AT", map.hh_weights);
+  constant("HR_WEIGHTS_AT", map.hr_weights);
   const auto flag = [&](std::string_view name, bool value) {
     text += fmt::format("constexpr bool {} = {};\n", name, value);
   };
   flag("STAMPS", plan.stamps);
   flag("FENCE", plan.fence);
-  flag("OPAQUE_PAIRS", plan.opaque_pairs);
-  text += image_source("HImage", layout.w_hh.image, layout.outputs_a_cta);
-  text += matrix_source("Hh", "HImage", layout.w_hh);
-  if (layout.w_hr) {
-    text += image_source("OutImage", layout.w_hr->image, plan.w_hh.units_a_cta);
-    text += matrix_source("Hr", "OutImage", *layout.w_hr);
-  }
-  return text;
+  text += image_source("HImage", frame.state, frame.outputs_a_cta);
+  if (frame.output) text += image_source("OutImage", *frame.output, frame.units_a_cta);
+  return text + std::visit([](const auto& product) { return product_source(product); }, shape.product);
 }
 
 }  // namespace sprnn::cuda

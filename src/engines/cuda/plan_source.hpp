@@ -3,17 +3,24 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 
 #include "plan/gather_layout.hpp"
 
 namespace sprnn::cuda {
 
+struct GatherShape {
+  gather::Layout layout;
+  bool opaque_pairs = false;
+};
+
 // What one kernel is made for.
 struct KernelShape {
-  GatherPlan plan;
+  GpuPlan plan;  // what strategies share of it
   DType dtype = DType::fp32;
   Cell cell;
-  gather::Layout layout;
+  gpu::Frame frame;
+  std::variant<GatherShape> product;
   ExchangeWord h_word = ExchangeWord::stamp;  // the plan's, or tag for a state that no stamp can carry
 };
 
@@ -22,7 +29,7 @@ struct KernelShape {
 
 // Places of a CTA's shared memory.
 struct SharedMap {
-  std::int64_t h_image = 0, out_image = 0, given_up = 0, sums = 0, hh_pairs = 0, hr_pairs = 0, end = 0;
+  std::int64_t h_image = 0, out_image = 0, given_up = 0, sums = 0, hh_weights = 0, hr_weights = 0, end = 0;
 };
 [[nodiscard]] SharedMap shared_map(const KernelShape& shape);
 // What a launch asks for: more than half of an SM's shared memory, so that a CTA has its SM for itself.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "engines/interpreter/gather_product.hpp"
+
 namespace sprnn::interpreter {
 
 namespace {
@@ -17,18 +19,20 @@ bool is_valid(const DirectionRun& run, std::int64_t t, int entry) {
 DirectionRunner::DirectionRunner(const PackedDirection& packed, const DirectionPlan& plan,
                                  const Problem& problem)
     : packed_(packed),
-      cell_(gather::problem_of(plan, problem).cell),
+      cell_(gpu::problem_of(plan, problem).cell),
       reverse_(plan.reverse),
       dtype_(problem.dtype),
-      group_batch_(std::get<GatherPlan>(plan.choice).group_batch),
-      view_(gather::make_view(packed.sections, std::get<GatherPlan>(plan.choice), problem,
-                              gather::problem_of(plan, problem))),
-      input_(packed.sections, std::get<GatherPlan>(plan.choice), problem, gather::problem_of(plan, problem)),
-      product_(view_.w_hh, dtype_, group_batch_),
-      h_(view_.w_hh.layout.image, dtype_) {
-  if (!view_.w_hr) return;
-  projection_.emplace(*view_.w_hr, dtype_, group_batch_);
-  output_.emplace(view_.w_hr->layout.image, dtype_);
+      group_batch_(plan.gpu().group_batch),
+      frame_(gpu::make_frame(plan, problem, gpu::problem_of(plan, problem))),
+      maps_(gpu::view_maps(packed.sections, frame_)),
+      input_(packed.sections, plan.gpu(), problem, gpu::problem_of(plan, problem)),
+      h_(frame_.state, dtype_) {
+  const gather::View view = gather::make_view(packed.sections, std::get<GatherPlan>(plan.choice), problem,
+                                              gpu::problem_of(plan, problem));
+  product_ = std::make_unique<GatherProduct>(view.w_hh, dtype_, group_batch_);
+  if (!view.w_hr) return;
+  projection_ = std::make_unique<GatherProduct>(*view.w_hr, dtype_, group_batch_);
+  output_.emplace(*frame_.output, dtype_);
 }
 
 void DirectionRunner::run(const DirectionRun& run, int batch) {
@@ -38,14 +42,14 @@ void DirectionRunner::run(const DirectionRun& run, int batch) {
 }
 
 void DirectionRunner::run_group(const DirectionRun& run, int first_entry, int entries) {
-  const std::int64_t positions = view_.w_hh.layout.image.positions;
+  const std::int64_t positions = frame_.state.positions;
   // With fewer entries than the plan's group batch, the others stay zero and are never looked at.
   h_.clear();
   const auto for_each_state = [&](auto&& visit) {
     for (std::int64_t position = 0; position < positions; ++position) {
-      const std::int32_t unit = view_.output_map[position];
+      const std::int32_t unit = maps_.outputs[position];
       for (int b = 0; unit >= 0 && b < entries; ++b) {
-        visit(h_.at(position, b), run.h[(first_entry + b) * view_.layout.outputs + unit]);
+        visit(h_.at(position, b), run.h[(first_entry + b) * frame_.outputs + unit]);
       }
     }
   };
@@ -59,27 +63,26 @@ void DirectionRunner::run_group(const DirectionRun& run, int first_entry, int en
 void DirectionRunner::step(const DirectionRun& run, std::int64_t t, int first_entry, int entries) {
   input_.run(run.x + t * run.x_time + first_entry * run.x_batch, run.x_batch, entries);
   bool bounded = true;
-  for (std::int64_t position = 0; position < view_.w_hh.layout.image.positions; ++position) {
+  for (std::int64_t position = 0; position < frame_.state.positions; ++position) {
     for (int b = 0; b < entries; ++b) bounded = bounded && std::abs(h_.at(position, b)) < 2.0F;
   }
-  product_.run(h_, entries, bounded);
+  product_->run(h_, entries, bounded);
   update_cells(run, t, first_entry, entries);
   if (projection_) project(run, t, first_entry, entries);
 }
 
 // Every CTA its own units; what they give is h, or what the projection reads.
 void DirectionRunner::update_cells(const DirectionRun& run, std::int64_t t, int first_entry, int entries) {
-  const gather::MatrixLayout& layout = view_.w_hh.layout;
   StateImage& out = output_ ? *output_ : h_;
-  for (int cta = 0; cta < layout.ctas; ++cta) {
-    for (int local = 0; local < layout.units_a_cta; ++local) {
-      const std::int64_t position = std::int64_t{cta} * layout.units_a_cta + local;
-      const std::int32_t unit = view_.unit_map[position];
+  for (int cta = 0; cta < frame_.ctas; ++cta) {
+    for (int local = 0; local < frame_.units_a_cta; ++local) {
+      const std::int64_t position = std::int64_t{cta} * frame_.units_a_cta + local;
+      const std::int32_t unit = maps_.units[position];
       for (int b = 0; unit >= 0 && b < entries; ++b) {
         const int entry = first_entry + b;
         float& h = out.at(position, b);
         if (is_valid(run, t, entry)) {
-          float* c = run.c == nullptr ? nullptr : run.c + entry * layout.units + unit;
+          float* c = run.c == nullptr ? nullptr : run.c + entry * frame_.units + unit;
           h = round_to(dtype_, update_unit(cta, local, unit, b, h, c));
         }
         if (!output_) run.y[t * run.y_time + entry * run.y_batch + unit] = is_valid(run, t, entry) ? h : 0.0F;
@@ -90,15 +93,14 @@ void DirectionRunner::update_cells(const DirectionRun& run, std::int64_t t, int 
 
 float DirectionRunner::update_unit(int cta, int local_unit, std::int64_t unit, int entry, float h,
                                    float* c) const {
-  const gather::MatrixLayout& layout = view_.w_hh.layout;
   const bool bias = !packed_.b_ih.empty();
   const auto input = [&](int gate) {
-    const std::int64_t row = gate * layout.units + unit;
+    const std::int64_t row = gate * frame_.units + unit;
     return input_.at(row, entry) + (bias ? packed_.b_ih[static_cast<std::size_t>(row)] : 0.0F);
   };
   const auto recurrent = [&](int gate) {
-    const std::int64_t row = gate * layout.units + unit;
-    return product_.sums(cta, local_unit * layout.gates + gate)[entry] +
+    const std::int64_t row = gate * frame_.units + unit;
+    return product_->sums(cta, local_unit * frame_.gates + gate)[entry] +
            (bias ? packed_.b_hh[static_cast<std::size_t>(row)] : 0.0F);
   };
   switch (cell_.kind) {
@@ -127,11 +129,10 @@ float DirectionRunner::update_unit(int cta, int local_unit, std::int64_t unit, i
 // The second exchange of a timestep: h = W_hr output.
 void DirectionRunner::project(const DirectionRun& run, std::int64_t t, int first_entry, int entries) {
   projection_->run(*output_, entries, true);
-  const gather::MatrixLayout& layout = view_.w_hr->layout;
-  for (int cta = 0; cta < layout.ctas; ++cta) {
-    for (int local = 0; local < layout.units_a_cta; ++local) {
-      const std::int64_t position = std::int64_t{cta} * layout.units_a_cta + local;
-      const std::int32_t unit = view_.output_map[position];
+  for (int cta = 0; cta < frame_.ctas; ++cta) {
+    for (int local = 0; local < frame_.outputs_a_cta; ++local) {
+      const std::int64_t position = std::int64_t{cta} * frame_.outputs_a_cta + local;
+      const std::int32_t unit = maps_.outputs[position];
       for (int b = 0; unit >= 0 && b < entries; ++b) {
         const int entry = first_entry + b;
         const bool valid = is_valid(run, t, entry);

@@ -1,10 +1,11 @@
 // One direction of one layer through all timesteps, group of CTAs by group: what the kernel's time loop does.
 #pragma once
 
+#include <memory>
 #include <optional>
 
-#include "engines/interpreter/gather_product.hpp"
 #include "engines/interpreter/input_projection.hpp"
+#include "engines/interpreter/recurrent_product.hpp"
 #include "engines/layered_session.hpp"
 
 namespace sprnn::interpreter {
@@ -30,12 +31,13 @@ class DirectionRunner {
   bool reverse_;
   DType dtype_;
   int group_batch_;
-  gather::View view_;
+  gpu::Frame frame_;
+  gpu::UnitMaps maps_;
   InputProjection input_;
-  GatherProduct product_;
+  std::unique_ptr<RecurrentProduct> product_;
   StateImage h_;
-  std::optional<GatherProduct> projection_;
-  std::optional<StateImage> output_;  // o tanh(c), before the projection
+  std::unique_ptr<RecurrentProduct> projection_;  // null: none
+  std::optional<StateImage> output_;              // o tanh(c), before the projection
 };
 
 }  // namespace sprnn::interpreter

@@ -41,7 +41,7 @@ class InterpreterEngine final : public Engine {
 
   [[nodiscard]] std::string refusal(const Plan& plan) const override {
     for (const DirectionPlan& direction : plan.directions) {
-      if (!std::holds_alternative<GatherPlan>(direction.choice)) {
+      if (!direction.is_gpu()) {
         return "runs what is planned for a GPU (pack with --target h100), this plan is for a CPU";
       }
     }

@@ -4,19 +4,18 @@
 
 #include <vector>
 
-#include "engines/interpreter/state_image.hpp"
+#include "engines/interpreter/recurrent_product.hpp"
 #include "pack/gather_view.hpp"
 
 namespace sprnn::interpreter {
 
-class GatherProduct {
+class GatherProduct final : public RecurrentProduct {
  public:
   GatherProduct(const gather::MatrixView& matrix, DType dtype, int group_batch);
 
-  // The sums of all CTAs' rows for the first `entries` batch entries of the group. Not `bounded`: the state
-  // has a value of 2 or more, so that four products may be more than fp16 has.
-  void run(const StateImage& state, int entries, bool bounded);
-  [[nodiscard]] const float* sums(int cta, int local_row) const {
+  // Not `bounded`: four products may be more than fp16 has.
+  void run(const StateImage& state, int entries, bool bounded) override;
+  [[nodiscard]] const float* sums(int cta, int local_row) const override {
     return sums_.data() +
            (static_cast<std::size_t>(cta) * static_cast<std::size_t>(matrix_.layout.rows_a_cta()) +
             static_cast<std::size_t>(local_row)) *

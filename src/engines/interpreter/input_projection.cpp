@@ -4,7 +4,7 @@
 
 namespace sprnn::interpreter {
 
-InputProjection::InputProjection(const std::vector<Section>& sections, const GatherPlan& plan,
+InputProjection::InputProjection(const std::vector<Section>& sections, const GpuPlan& plan,
                                  const Problem& problem, const DirectionProblem& direction)
     : dtype_(problem.dtype),
       rows_(direction.w_ih.rows),
@@ -13,11 +13,11 @@ InputProjection::InputProjection(const std::vector<Section>& sections, const Gat
       x_(group_batch_ * static_cast<std::size_t>(columns_)),
       results_(group_batch_ * static_cast<std::size_t>(rows_)) {
   if (plan.w_ih == InputStorage::dense) {
-    values_ = &gather::find_section(sections, "w_ih.dense");
+    values_ = &gpu::find_section(sections, "w_ih.dense");
   } else {
-    values_ = &gather::find_section(sections, "w_ih.values");
-    row_begin_ = gather::find_section(sections, "w_ih.row_begin").as<std::int64_t>();
-    column_ = gather::find_section(sections, "w_ih.columns").as<std::int32_t>();
+    values_ = &gpu::find_section(sections, "w_ih.values");
+    row_begin_ = gpu::find_section(sections, "w_ih.row_begin").as<std::int64_t>();
+    column_ = gpu::find_section(sections, "w_ih.columns").as<std::int32_t>();
   }
 }
 

@@ -3,13 +3,13 @@
 
 #include <vector>
 
-#include "pack/gather_view.hpp"
+#include "pack/gpu_sections.hpp"
 
 namespace sprnn::interpreter {
 
 class InputProjection {
  public:
-  InputProjection(const std::vector<Section>& sections, const GatherPlan& plan, const Problem& problem,
+  InputProjection(const std::vector<Section>& sections, const GpuPlan& plan, const Problem& problem,
                   const DirectionProblem& direction);
 
   // x[entry * x_stride + column], rounded to the dtype on reading.

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <vector>
 
-#include "plan/gather_layout.hpp"
+#include "plan/gpu_layout.hpp"
 
 namespace sprnn::interpreter {
 
 class StateImage {
  public:
-  StateImage(const gather::Image& image, DType dtype)
+  StateImage(const gpu::Image& image, DType dtype)
       : image_(image), element_(static_cast<std::int64_t>(size_of(dtype))) {
     values_.resize(static_cast<std::size_t>(image.bytes() / element_));
   }
@@ -25,10 +25,10 @@ class StateImage {
     const std::int64_t address = plane * image_.plane_bytes + position * image_.word_bytes;
     return values_[static_cast<std::size_t>(address / element_ + entry % image_.entries)];
   }
-  [[nodiscard]] const gather::Image& image() const { return image_; }
+  [[nodiscard]] const gpu::Image& image() const { return image_; }
 
  private:
-  gather::Image image_;
+  gpu::Image image_;
   std::int64_t element_;
   std::vector<float> values_;
 };

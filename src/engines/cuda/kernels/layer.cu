@@ -118,13 +118,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   u32* const barriers = a.control + Control::barriers + role.group;
 
   Product<Hh> product;
-  product.load(a.hh, cta, memory + HH_PAIRS_AT);
+  product.load(a.hh, cta, memory + HH_WEIGHTS_AT);
   HExchange h_exchange(a.ring, groups, role, barriers, given_up);
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
   Product<Hr> projection;
-  projection.load(a.hr, cta, memory + HR_PAIRS_AT);
+  projection.load(a.hr, cta, memory + HR_WEIGHTS_AT);
   OutExchange out_exchange(a.ring + HExchange::words(groups), groups, role, barriers + groups, given_up);
   const Owned<OutExchange> own(a, a.unit_map, cta, first_entry);
 #else

@@ -1,0 +1,27 @@
+// What strategies of a GPU have in common in the price of a timestep, in microseconds.
+#pragma once
+
+#include "plan/gpu_layout.hpp"
+
+namespace sprnn::gpu {
+
+// Everything measured is of one H100 (fp16, T >= 256, 1.98 GHz). Latencies are taken to scale with the clock
+// on other devices: not measured there.
+inline constexpr double measured_clock_ghz = 1.98;
+
+// Of one pass over the batch: a vector of `positions` units, from a CTA's own store to the end of staging.
+[[nodiscard]] double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord word,
+                                   DType dtype, const GpuDescription& gpu);
+[[nodiscard]] double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell,
+                                 const GpuDescription& gpu);
+// Of `bytes` of weights that lie outside the chip.
+[[nodiscard]] double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu);
+
+// Of a timestep's input projection, which is planned for itself.
+[[nodiscard]] double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
+                                const DirectionProblem& direction, const GpuDescription& gpu);
+
+// Cycles between a CTA's own store and its first poll; looks at the groups and their CTAs.
+[[nodiscard]] int poll_wait(const GpuPlan& plan);
+
+}  // namespace sprnn::gpu

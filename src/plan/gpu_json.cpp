@@ -1,0 +1,97 @@
+#include "plan/gpu_json.hpp"
+
+#include <fmt/format.h>
+
+#include <initializer_list>
+
+#include "base/json.hpp"
+
+namespace sprnn {
+
+std::string_view to_string(InputStorage storage) noexcept {
+  return storage == InputStorage::csr ? "csr" : "dense";
+}
+std::string_view to_string(ExchangeWord word) noexcept { return word == ExchangeWord::tag ? "tag" : "stamp"; }
+
+namespace gpu {
+
+namespace {
+
+using nlohmann::json;
+
+template <class Enum>
+Enum enum_at(const json& object, const char* key, std::initializer_list<Enum> choices) {
+  const std::string name = object.at(key).get<std::string>();
+  for (const Enum choice : choices) {
+    if (name == to_string(choice)) return choice;
+  }
+  throw Error(ErrorCode::format, fmt::format("GPU plan: {} is '{}', which is not known", key, name));
+}
+
+}  // namespace
+
+void to_json(json& out, const GpuPlan& plan) {
+  out = {{"groups", plan.groups},
+         {"group_batch", plan.group_batch},
+         {"passes", plan.passes},
+         {"ctas", plan.ctas},
+         {"warps", plan.warps},
+         {"w_ih", to_string(plan.w_ih)},
+         {"tile_steps", plan.tile_steps},
+         {"exchange_word", to_string(plan.exchange_word)},
+         {"poll_wait_cycles", plan.poll_wait_cycles},
+         {"stamps", plan.stamps},
+         {"fence", plan.fence},
+         {"registers",
+          {{"available", plan.registers.available},
+           {"working", plan.registers.working},
+           {"weights", plan.registers.weights}}},
+         {"shared",
+          {{"available", plan.shared.available},
+           {"state", plan.shared.state},
+           {"sums", plan.shared.sums},
+           {"weights", plan.shared.weights}}}};
+}
+
+void from_json(const json& in, GpuPlan& plan) {
+  plan = {};
+  plan.groups = integer_at<int>(in, "groups");
+  plan.group_batch = integer_at<int>(in, "group_batch");
+  plan.passes = integer_at<int>(in, "passes");
+  plan.ctas = integer_at<int>(in, "ctas");
+  plan.warps = integer_at<int>(in, "warps");
+  plan.w_ih = enum_at(in, "w_ih", {InputStorage::dense, InputStorage::csr});
+  plan.tile_steps = integer_at<int>(in, "tile_steps");
+  plan.exchange_word = enum_at(in, "exchange_word", {ExchangeWord::stamp, ExchangeWord::tag});
+  plan.poll_wait_cycles = integer_at<int>(in, "poll_wait_cycles");
+  plan.stamps = in.at("stamps").get<bool>();
+  plan.fence = in.at("fence").get<bool>();
+  const json& registers = in.at("registers");
+  plan.registers = {integer_at<int>(registers, "available"), integer_at<int>(registers, "working"),
+                    integer_at<int>(registers, "weights")};
+  const json& shared = in.at("shared");
+  plan.shared = {integer_at<std::int64_t>(shared, "available"), integer_at<std::int64_t>(shared, "state"),
+                 integer_at<std::int64_t>(shared, "sums"), integer_at<std::int64_t>(shared, "weights")};
+}
+
+std::string groups_text(const GpuPlan& plan) {
+  return fmt::format("{} group{} of {} CTAs x {} warps, batch {} a group{}", plan.groups,
+                     plan.groups == 1 ? "" : "s", plan.ctas, plan.warps, plan.group_batch,
+                     plan.passes == 1 ? "" : fmt::format(" in {} passes", plan.passes));
+}
+
+std::string exchange_text(const GpuPlan& plan) {
+  return fmt::format("W_ih {}; {}, wait {} cycles{}", to_string(plan.w_ih),
+                     plan.stamps ? to_string(plan.exchange_word) : "grid barrier", plan.poll_wait_cycles,
+                     plan.fence ? ", fence" : "");
+}
+
+std::string budgets_text(const GpuPlan& plan) {
+  return fmt::format("registers {} + {} of {}, shared {} of {} bytes", plan.registers.working,
+                     plan.registers.weights, plan.registers.available, plan.shared.total(),
+                     plan.shared.available);
+}
+
+}  // namespace gpu
+
+}  // namespace sprnn

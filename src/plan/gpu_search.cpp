@@ -1,0 +1,126 @@
+#include "plan/gpu_search.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "plan/gpu_cost.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::gpu {
+
+namespace {
+
+// The input projection's tile: enough steps to fill a GEMM, few enough for any T.
+constexpr std::int64_t tile_bytes = std::int64_t{256} << 20;
+constexpr std::int64_t max_tile_steps = 2048;
+// CSR must be clearly cheaper: where the results' traffic bounds both, dense is the simpler.
+constexpr double csr_gain = 0.9;
+
+void check_wish(std::string_view name, const std::optional<int>& wish, std::int64_t low, std::int64_t high) {
+  if (wish && (*wish < low || *wish > high)) refuse_wish(name, *wish, fmt::format("{} to {}", low, high));
+}
+
+double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
+
+}  // namespace
+
+void refuse_wish(std::string_view name, std::int64_t wished, const std::string& possible) {
+  throw Error(ErrorCode::unsupported,
+              fmt::format("GPU plan: {} {} was asked for, possible is {}", name, wished, possible));
+}
+
+void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
+  check_wish("groups", wishes.groups, 1, gpu.sm_count);
+  check_wish("ctas", wishes.ctas, 1, gpu.sm_count / wishes.groups.value_or(1));
+  check_wish("group_batch", wishes.group_batch, 1, problem.batch);
+  check_wish("warps", wishes.warps, 4, 32);
+  check_wish("poll_wait_cycles", wishes.poll_wait_cycles, 0, 1 << 20);
+  if (wishes.warps && *wishes.warps % 4 != 0) refuse_wish("warps", *wishes.warps, "a multiple of 4");
+}
+
+std::set<int> choices(const std::optional<int>& wish, std::set<int> otherwise) {
+  return wish ? std::set<int>{*wish} : std::move(otherwise);
+}
+
+std::set<int> halves(int most) {
+  std::set<int> all;
+  for (int n = most; n >= 1; n /= 2) all.insert(n);
+  return all;
+}
+
+std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
+  return choices(wishes.groups, halves(std::min(problem.batch, gpu.sm_count)));
+}
+
+void fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& direction,
+                 const GpuDescription& gpu, const GpuWishes& wishes) {
+  plan.passes = divide_up(problem.batch, std::int64_t{plan.groups} * plan.group_batch);
+  // A bounded h leaves its top exponent bit free, relu its sign bit; a projected h and some variants neither.
+  const bool free_bit =
+      problem.projection_size == 0 && (direction.cell.is_bounded() || direction.cell == relu_cell());
+  plan.exchange_word = free_bit ? ExchangeWord::stamp : ExchangeWord::tag;
+  plan.poll_wait_cycles = wishes.poll_wait_cycles.value_or(poll_wait(plan));
+  plan.stamps = wishes.stamps.value_or(true);
+  plan.fence = wishes.fence.value_or(false);
+
+  const std::int64_t step_bytes = 4 * direction.w_hh.rows * problem.batch;
+  plan.tile_steps = static_cast<int>(std::clamp<std::int64_t>(tile_bytes / step_bytes, 1, max_tile_steps));
+  const auto input = [&](InputStorage storage) {
+    return input_cost(storage, plan.tile_steps, problem, direction, gpu);
+  };
+  const bool sparse = input(InputStorage::csr) < csr_gain * input(InputStorage::dense);
+  plan.w_ih = wishes.w_ih.value_or(sparse ? InputStorage::csr : InputStorage::dense);
+}
+
+std::string shared_memory_refusal(const SharedBudget& budget, int fitting) {
+  return fmt::format("needs {:.0f} KiB shared memory a CTA, {:.0f} available: {}", kib(budget.total()),
+                     kib(budget.available),
+                     fitting > 0 ? fmt::format("batch {} would fit", fitting) : "no batch would fit");
+}
+
+void Ranking::offer(std::string candidate, int groups, const std::string& variant, const Choice& plan,
+                    const std::vector<CostPart>& cost) {
+  double microseconds = 0.0;
+  for (const CostPart& part : cost) microseconds += part.microseconds;
+  const auto same = std::find_if(feasible_.begin(), feasible_.end(), [&](const Offer& offer) {
+    return offer.groups == groups && offer.variant == variant;
+  });
+  if (same == feasible_.end()) {
+    feasible_.push_back({std::move(candidate), variant, groups, plan, cost, microseconds});
+  } else if (microseconds < same->microseconds) {
+    *same = {std::move(candidate), variant, groups, plan, cost, microseconds};
+  }
+}
+
+void Ranking::refuse(std::string candidate, int groups, std::string reason) {
+  if (refused_groups_.insert(groups).second)
+    infeasible_.push_back({std::move(candidate), std::move(reason), 0.0});
+}
+
+DirectionPlan Ranking::take(const DirectionProblem& direction) const {
+  const auto cheaper = [](const auto& a, const auto& b) { return a.microseconds < b.microseconds; };
+  const Offer& best = *std::min_element(feasible_.begin(), feasible_.end(), cheaper);
+  DirectionPlan chosen;
+  chosen.layer = direction.layer;
+  chosen.reverse = direction.reverse;
+  chosen.choice = best.plan;
+  chosen.cost = best.cost;
+  // The chosen number of groups with the other variants, and the best of each other number of groups.
+  for (const Offer& offer : feasible_) {
+    const bool outdone = std::any_of(feasible_.begin(), feasible_.end(), [&](const Offer& other) {
+      return other.groups == offer.groups &&
+             (cheaper(other, offer) || (&other < &offer && !cheaper(offer, other)));
+    });
+    if (&offer == &best || (offer.groups != best.groups && outdone)) continue;
+    chosen.rejected.push_back({offer.candidate,
+                               fmt::format("predicted {:.2f} us a timestep, the chosen plan {:.2f}",
+                                           offer.microseconds, best.microseconds),
+                               offer.microseconds});
+  }
+  std::stable_sort(chosen.rejected.begin(), chosen.rejected.end(), cheaper);
+  chosen.rejected.insert(chosen.rejected.end(), infeasible_.begin(), infeasible_.end());
+  return chosen;
+}
+
+}  // namespace sprnn::gpu
