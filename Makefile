@@ -3,7 +3,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 export JOBS
 
-.PHONY: build setup models test test-full test-tsan test-python wheel demo fuzz bench format clean help
+.PHONY: build setup models test test-full test-tsan test-python wheel demo fuzz bench race-gpu format clean help
 .DEFAULT_GOAL := build
 
 build: setup  ## Build the release: build/bin/sprnn and the library (the default)
@@ -46,6 +46,10 @@ fuzz:  ## Run each fuzz target for SECONDS_EACH=60 (libFuzzer, clang)
 
 bench: build  ## Race the cases of bench/shapes/cpu.txt against oneDNN (results go to bench/results)
 	@/usr/bin/python3 bench/race_cpu.py
+
+race-gpu: build  ## Race the cases of bench/shapes/gpu.txt on a GPU (needs a CUDA toolkit, cuSPARSE and cuDNN when built)
+	@test -x build/bin/race_gpu || { echo "race_gpu is not built: a CUDA toolkit, cuSPARSE or cuDNN is missing here"; exit 1; }
+	@build/bin/race_gpu
 
 format:  ## Format every C and C++ file
 	@scripts/setup.sh format

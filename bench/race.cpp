@@ -10,8 +10,7 @@ namespace {
 
 // Of one length in one turn. The run before the timed ones brings threads, caches and weights back.
 std::vector<double> take_turn(Contestant& contestant, const Workload& workload, std::size_t length,
-                              std::size_t first_set) {
-  constexpr double turn_us = 60e3;
+                              std::size_t first_set, double turn_us) {
   constexpr double most = 20.0;
   const auto sets = static_cast<std::size_t>(workload.input_sets);
   const double warm = contestant.run(length, first_set % sets);
@@ -50,7 +49,7 @@ double median(std::vector<double> values) {
 }
 
 std::vector<Timing> race(std::span<Contestant* const> contestants, const Workload& workload, int rounds,
-                         const Progress& progress) {
+                         const Progress& progress, double turn_us) {
   const std::size_t lengths = workload.lengths.size();
   std::vector<std::vector<std::vector<double>>> times(contestants.size(),
                                                       std::vector<std::vector<double>>(lengths));
@@ -61,7 +60,8 @@ std::vector<Timing> race(std::span<Contestant* const> contestants, const Workloa
       tell(progress, done++ / turns, "racing");
       contestants[c]->wake();
       for (std::size_t length = 0; length < lengths; ++length) {
-        const auto turn = take_turn(*contestants[c], workload, length, static_cast<std::size_t>(round));
+        const auto turn =
+            take_turn(*contestants[c], workload, length, static_cast<std::size_t>(round), turn_us);
         times[c][length].insert(times[c][length].end(), turn.begin(), turn.end());
       }
       contestants[c]->sleep();
@@ -80,7 +80,7 @@ double run_alone(Contestant& contestant, const Workload& workload) {
   std::vector<double> times;
   double total = 0.0;
   for (std::size_t turn = 0; turn < turns || total < least_us; ++turn) {
-    for (const double time : take_turn(contestant, workload, 0, turn)) {
+    for (const double time : take_turn(contestant, workload, 0, turn, default_turn_us)) {
       times.push_back(time);
       total += time;
     }

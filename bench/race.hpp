@@ -10,10 +10,14 @@
 
 namespace sprnn::bench {
 
+inline constexpr double default_turn_us = 60e3;
+
 // Each contestant gets `rounds` turns; in a turn each length is run once untimed and then at least once
-// timed. All must be asleep at the start and are at the end. Timings in the order of the contestants.
+// timed, for about `turn_us`. All must be asleep at the start and are at the end. Timings in the order of the
+// contestants.
 [[nodiscard]] std::vector<Timing> race(std::span<Contestant* const> contestants, const Workload& workload,
-                                       int rounds, const Progress& progress);
+                                       int rounds, const Progress& progress,
+                                       double turn_us = default_turn_us);
 
 // One contestant on its own, awake before and after: median microseconds a step at the longest length.
 [[nodiscard]] double run_alone(Contestant& contestant, const Workload& workload);

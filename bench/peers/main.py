@@ -24,7 +24,8 @@ def make_peer(job, threads):
             return onnx_runtime.OnnxRuntime(job, threads, Refused)
         import torch_layers
 
-        return (torch_layers.Sprnn if job.peer == "sprnn.torch fp32" else torch_layers.TorchNN)(job, threads)
+        kinds = {"sprnn.torch fp32": torch_layers.Sprnn, "torch.nn fp16 cuda": torch_layers.TorchNNOnGpu}
+        return kinds.get(job.peer, torch_layers.TorchNN)(job, threads)
     except ModuleNotFoundError as error:
         raise Refused(f"this Python has no module {error.name}") from None
 
@@ -47,7 +48,8 @@ def serve(channel):
         x = peer.prepared(job.input(length, input_set))
         begin = time.perf_counter()
         y = peer.run(x)
-        channel.send(repr((time.perf_counter() - begin) * 1e6))
+        took = (time.perf_counter() - begin) * 1e6
+        channel.send(repr(getattr(peer, "microseconds", took)))
 
 
 if __name__ == "__main__":

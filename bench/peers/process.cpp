@@ -26,7 +26,8 @@ namespace fs = std::filesystem;
 std::vector<std::string> command_of(const std::string& peer, const std::string& python) {
   const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
   const auto& python_peers = python_peer_names();
-  if (std::find(python_peers.begin(), python_peers.end(), peer) != python_peers.end()) {
+  if (peer == python_gpu_peer ||
+      std::find(python_peers.begin(), python_peers.end(), peer) != python_peers.end()) {
     for (const fs::path& path :
          {here / "../../bench/peers/main.py", here / "../libexec/sprnn/peers/main.py"}) {
       if (access(path.c_str(), R_OK) == 0) return {python, path.lexically_normal().string()};

@@ -11,8 +11,9 @@
 
 namespace sprnn::bench {
 
-[[nodiscard]] const std::vector<std::string>& peer_names();         // the fp32 one first
-[[nodiscard]] const std::vector<std::string>& python_peer_names();  // those of peers/main.py
+[[nodiscard]] const std::vector<std::string>& peer_names();           // the fp32 one first
+[[nodiscard]] const std::vector<std::string>& python_peer_names();    // those of peers/main.py
+inline constexpr const char* python_gpu_peer = "torch.nn fp16 cuda";  // also of peers/main.py
 
 // Stopped by a signal whenever it is not its turn, so its threads cannot run, spin or be scheduled.
 class PeerProcess final : public Contestant {

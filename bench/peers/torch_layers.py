@@ -30,6 +30,29 @@ class TorchNN:
             return self._layer(x)[0]
 
 
+class TorchNNOnGpu(TorchNN):
+    """As a user calls it: eager, fp16. The GPU's clock takes the time."""
+
+    def __init__(self, job, threads):
+        super().__init__(job, threads)
+        self._layer = self._layer.cuda().half()
+        self._layer.flatten_parameters()
+        self.version = f"{torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
+        self.microseconds = 0.0
+
+    def prepared(self, x):
+        return torch.from_numpy(x).cuda().half()
+
+    def run(self, x):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        y = super().run(x)
+        end.record()
+        end.synchronize()
+        self.microseconds = 1e3 * begin.elapsed_time(end)
+        return y.float().cpu()
+
+
 class Sprnn(TorchNN):
     """Not a rival: our engine as a user of PyTorch meets it. What is zero stays pruned."""
 
