@@ -55,6 +55,7 @@ struct Timing {
   // Of the line through the medians at `steps` and at a fifth of them; absent below 10 steps.
   std::optional<double> slope_us_per_step;
   std::optional<double> intercept_us;
+  std::vector<double> run_us = {};  // median, of each length that was timed
 };
 
 struct PeerResult {

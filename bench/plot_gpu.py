@@ -9,7 +9,7 @@ import pathlib
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 
 def best_peer(case):
@@ -50,6 +50,10 @@ def curves(cases, key):
     }
 
 
+def legend_above(axes):
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+
+
 def finish(figure, stem, name):
     figure.tight_layout()
     figure.savefig(f"{stem}-{name}.png", dpi=110)
@@ -68,26 +72,24 @@ def plot_curves(cases, stem, key, name, axis):
     ticks = sorted({case[key] for group in groups.values() for case in group})
     axes.set_xticks(ticks, [f"{100 * tick:g}" if key == "asked_density" else f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.legend(fontsize=8)
+    legend_above(axes)
     finish(figure, stem, name)
 
 
+LENGTHS = (1280, 256, 64)  # of "run_us"
+
+
 def plot_timesteps(cases, stem):
-    """From slope and intercept: what is paid once a call weighs on short sequences."""
-    steps = [2**k for k in range(3, 13)]
+    """Whole calls: what is paid once a call weighs on short ones."""
     figure, axes = pyplot.subplots(figsize=(7, 4.2))
-    for case in [case for case in cases if best_peer(case) and not is_ablated(case)][:8]:
+    for case in [case for case in cases if best_peer(case) and not is_ablated(case)][:9]:
         peer = best_peer(case)
-        ratio = [
-            (peer["intercept_us"] + peer["us_per_step"] * t) / (case["intercept_us"] + case["us_per_step"] * t)
-            for t in steps
-        ]
-        axes.plot(steps, ratio, label=label(case))
+        axes.plot(LENGTHS, [theirs / ours for theirs, ours in zip(peer["run_us"], case["run_us"])], marker="o", label=label(case))
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.set(xscale="log", xlabel="timesteps of a call", ylabel="times faster than the best peer", ylim=(0, None))
-    axes.set_xticks(steps, [str(t) for t in steps])
+    axes.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
     axes.minorticks_off()
-    axes.legend(fontsize=8)
+    legend_above(axes)
     finish(figure, stem, "timesteps")
 
 
@@ -108,7 +110,10 @@ def plot_table(cases, stem):
     axes.invert_yaxis()
     axes.grid(axis="both", alpha=0.3)
     axes.set(xscale="log", xlabel="microseconds a timestep, best configuration of each")
-    axes.legend(fontsize=8)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    legend_above(axes)
     finish(figure, stem, "table")
 
 
@@ -129,7 +134,7 @@ def plot_parts(cases, stem):
     axes.set_yticks(range(len(shown)), [label(case) for case in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="microseconds a timestep of the recurrent part")
-    axes.legend(fontsize=8)
+    legend_above(axes)
     finish(figure, stem, "parts")
 
 
@@ -156,7 +161,7 @@ def plot_ablation(cases, stem):
         axes.bar_label(drawn, [f"{height:.2f}" if height else "" for height in heights], fontsize=7)
     axes.set_xticks([k + 0.4 - width / 2 for k in range(len(groups))], groups)
     axes.set(ylabel="microseconds a timestep")
-    axes.legend(fontsize=8)
+    legend_above(axes)
     finish(figure, stem, "ablation")
 
 
@@ -181,7 +186,7 @@ def plot_paper(cases, stem):
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.set_xticks(range(len(shown)), shown, fontsize=8)
     axes.set(ylabel="times faster than the best peer")
-    axes.legend(fontsize=8)
+    legend_above(axes)
     finish(figure, stem, "paper")
 
 

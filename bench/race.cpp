@@ -27,9 +27,10 @@ Timing summarise(const std::vector<std::vector<double>>& times, const std::vecto
   timing.us_per_step = at_long / steps;
   timing.us_per_step_min = *std::min_element(times.front().begin(), times.front().end()) / steps;
   timing.repeats = static_cast<int>(times.front().size());
-  if (lengths.size() == 2) {
-    const auto fewer = static_cast<double>(lengths.back());
-    timing.slope_us_per_step = (at_long - median(times.back())) / (steps - fewer);
+  for (const std::vector<double>& of_length : times) timing.run_us.push_back(median(of_length));
+  if (lengths.size() >= 2) {
+    const auto fewer = static_cast<double>(lengths[1]);
+    timing.slope_us_per_step = (at_long - timing.run_us[1]) / (steps - fewer);
     timing.intercept_us = at_long - *timing.slope_us_per_step * steps;
   }
   return timing;

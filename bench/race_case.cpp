@@ -215,9 +215,10 @@ ReadyCase make_ready(const RaceCase& entered, const Device& device) {
   options.steps = many_steps;
   options.seed = entered.seed;
   ready.workload = random_workload(ready.model, options);
+  ready.workload.lengths = {many_steps, few_steps, short_steps};
   // As many as the reference does in a second or so.
   const Matrix& w = ready.model.layers.front().directions.front().w_hh;
-  ready.checked_steps = std::clamp<std::int64_t>(1'000'000'000 / (w.rows * w.cols), 8, 64);
+  ready.checked_steps = std::clamp<std::int64_t>(1'000'000'000 / (w.rows * w.cols), 8, short_steps);
   ready.reference = reference_output(ready.model, ready.workload, ready.checked_steps);
   return ready;
 }

@@ -12,6 +12,7 @@
 namespace sprnn::bench {
 
 inline constexpr std::int64_t few_steps = 256, many_steps = 1280;  // the slope is taken between them
+inline constexpr std::int64_t short_steps = 64;                    // what a short call costs
 
 struct GpuRaceOptions {
   int device = 0;

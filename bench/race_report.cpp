@@ -17,6 +17,7 @@ void add_timing(Json& json, const Timing& timing) {
   json["us_per_step"] = *timing.slope_us_per_step;
   json["intercept_us"] = *timing.intercept_us;
   json["repeats"] = timing.repeats;
+  json["run_us"] = timing.run_us;
 }
 
 Json attempt_json(const Attempt& attempt) {
@@ -163,8 +164,10 @@ void add_refusals(std::string& text, const Json& report) {
     for (const Json& rival : one.value("rivals", Json::array())) {
       for (const Json& attempt : rival.at("attempts")) {
         if (!attempt.contains("refused")) continue;
-        cases_of[fmt::format("{}, {}: {}", rival.at("name").get<std::string>(),
-                             attempt.at("name").get<std::string>(), attempt.at("refused").get<std::string>())]
+        // Padded or not, eager or captured: mostly it refuses all of them.
+        const auto name = attempt.at("name").get<std::string>();
+        cases_of[fmt::format("{} {}: {}", rival.at("name").get<std::string>(), name.substr(0, name.find(',')),
+                             attempt.at("refused").get<std::string>())]
             .insert(one.at("case").get<std::string>());
       }
     }

@@ -17,8 +17,8 @@ struct RaceCase {
   std::uint64_t seed = 0;
   bool whole_layer = false;  // with the input projection; else x is added to every gate as it is
   bool peers = true;
-  bool first_call = false;   // packing, compilation, upload and the first call are timed too
-  GpuWishes wishes = {};  // of our plan
+  bool first_call = false;  // packing, compilation, upload and the first call are timed too
+  GpuWishes wishes = {};    // of our plan
 };
 
 // "--cell lstm --hidden 2304 --batch 4 --density 0.1": throws Error(invalid_argument) that says what is

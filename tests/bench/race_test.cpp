@@ -53,6 +53,7 @@ TEST(Race, OneIsAwakeAtATimeAndMediansIgnoreDisturbances) {
   EXPECT_DOUBLE_EQ(timings[0].us_per_step, 4.0 + 1000.0 / 1280.0);
   EXPECT_DOUBLE_EQ(timings[0].slope_us_per_step.value(), 4.0);
   EXPECT_NEAR(timings[0].intercept_us.value(), 1000.0, 1e-6);
+  EXPECT_THAT(timings[0].run_us, testing::ElementsAre(6120.0, 2024.0));
   EXPECT_DOUBLE_EQ(timings[1].us_per_step, 2.0);
   EXPECT_DOUBLE_EQ(timings[1].us_per_step_min, 2.0);
   EXPECT_GE(timings[1].repeats, 5);

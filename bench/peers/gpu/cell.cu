@@ -28,11 +28,8 @@ __global__ void update_cell(CellStep step) {
   float c = 0.0F;
   const auto* x = static_cast<const __half*>(step.x) + entry * step.x_batch + unit;
   for (int g = 0; g < gates; ++g) {
-    const __half* at = x + g * step.x_gate;
-    a[g] = __half2float(*at) + step.b_ih[g * step.hidden + unit];
-    u[g] = step.b_hh[g * step.hidden + unit];
-    // Memory answers later than L2: the input must not be what a step waits for.
-    if (step.x_ahead > 0) asm volatile("prefetch.global.L2 [%0];" ::"l"(at + step.x_ahead));
+    a[g] = __half2float(x[g * step.x_gate]) + step.bias[g * step.hidden + unit];
+    u[g] = cell == CellUpdate::gru && g == 2 ? step.bias_n[unit] : 0.0F;
   }
   if (cell == CellUpdate::lstm && !step.first) c = step.c[entry * step.hidden + unit];
   const auto* product = static_cast<const Product*>(step.product) + entry * step.product_batch;

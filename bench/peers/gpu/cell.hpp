@@ -17,10 +17,9 @@ struct CellStep {
   std::int64_t product_unit = 0, product_batch = 0;
   const void* x = nullptr;  // fp16, [B][..], gate g at g * x_gate
   std::int64_t x_batch = 0, x_gate = 0;
-  std::int64_t x_ahead = 0;     // entries from x to that of a later step, which is brought into L2; 0: none
-  const float* b_ih = nullptr;  // [G*H]
-  const float* b_hh = nullptr;  // [G*H]
-  float* c = nullptr;           // [B][H], lstm
+  const float* bias = nullptr;     // [G*H], b_ih + b_hh, but b_ih alone for the n of a GRU
+  const float* bias_n = nullptr;   // [H], b_hh of that n
+  float* c = nullptr;              // [B][H], lstm
   const void* h_before = nullptr;  // fp16, as h
   void* h = nullptr;
   std::int64_t h_unit = 0, h_batch = 0;

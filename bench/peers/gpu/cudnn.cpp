@@ -97,7 +97,7 @@ class Cudnn final : public GpuPeer {
     y_ = DeviceArray(static_cast<std::size_t>(job.workload.lengths.front()) * step_bytes());
   }
 
-  void enqueue(std::size_t length, std::size_t input_set, cudaStream_t stream) override {
+  void enqueue(std::size_t length, std::size_t input_set, std::size_t, cudaStream_t stream) override {
     expect(cudnnSetStream(use_.library, stream), "cudnnSetStream");
     expect(cudnnRNNForward(use_.library, use_.rnn, CUDNN_FWD_MODE_INFERENCE,
                            sequence_lengths_[length].get<std::int32_t>(), use_.x[length],

@@ -23,8 +23,6 @@ GpuJob::GpuJob(const Model& the_model, const Workload& the_workload, bool with_p
   place(one.w_hh.values, w_hh_float, w_hh_half);
   if (whole_layer) place(one.w_ih.values, w_ih_float, w_ih_half);
   place(workload.x, x_float, x_half);
-  b_ih = upload(one.b_ih.data(), one.b_ih.size());
-  b_hh = upload(one.b_hh.data(), one.b_hh.size());
   expect(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
@@ -39,21 +37,19 @@ GpuPeerContestant::GpuPeerContestant(std::shared_ptr<GpuPeer> peer, Launch launc
 }
 
 GpuPeerContestant::~GpuPeerContestant() {
-  for (const cudaGraphExec_t graph : graphs_) {
-    if (graph != nullptr) cudaGraphExecDestroy(graph);
+  for (const Graphs& pieces : graphs_) {
+    for (const cudaGraphExec_t graph : pieces) cudaGraphExecDestroy(graph);
   }
   cudaEventDestroy(begin_);
   cudaEventDestroy(end_);
   cudaStreamDestroy(stream_);
 }
 
-cudaGraphExec_t GpuPeerContestant::captured(std::size_t length, std::size_t input_set) {
-  cudaGraphExec_t& ready = graphs_[length * input_sets_ + input_set];
-  if (ready != nullptr) return ready;
+cudaGraphExec_t GpuPeerContestant::capture(std::size_t length, std::size_t input_set, std::size_t piece) {
   expect(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
   cudaGraph_t graph = nullptr;
   try {
-    peer_->enqueue(length, input_set, stream_);
+    peer_->enqueue(length, input_set, piece, stream_);
   } catch (const Error&) {
     cudaStreamEndCapture(stream_, &graph);
     cudaGraphDestroy(graph);
@@ -61,6 +57,7 @@ cudaGraphExec_t GpuPeerContestant::captured(std::size_t length, std::size_t inpu
     throw;
   }
   expect(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t ready = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&ready, graph, 0);
   cudaGraphDestroy(graph);
   expect(status, "cudaGraphInstantiate");
@@ -68,15 +65,20 @@ cudaGraphExec_t GpuPeerContestant::captured(std::size_t length, std::size_t inpu
   return ready;
 }
 
+const GpuPeerContestant::Graphs& GpuPeerContestant::captured(std::size_t length, std::size_t input_set) {
+  Graphs& graphs = graphs_[length * input_sets_ + input_set];
+  for (std::size_t piece = graphs.size(); piece < peer_->pieces(length); ++piece)
+    graphs.push_back(capture(length, input_set, piece));
+  return graphs;
+}
+
 double GpuPeerContestant::run(std::size_t length, std::size_t input_set) {
   last_length_ = length;
-  const cudaGraphExec_t graph = launch_ == Launch::graph ? captured(length, input_set) : nullptr;
+  const Graphs none, &graphs = launch_ == Launch::graph ? captured(length, input_set) : none;
   expect(cudaEventRecord(begin_, stream_), "cudaEventRecord");
-  if (graph != nullptr) {
-    expect(cudaGraphLaunch(graph, stream_), "cudaGraphLaunch");
-  } else {
-    peer_->enqueue(length, input_set, stream_);
-  }
+  for (const cudaGraphExec_t graph : graphs) expect(cudaGraphLaunch(graph, stream_), "cudaGraphLaunch");
+  for (std::size_t piece = 0; launch_ == Launch::eager && piece < peer_->pieces(length); ++piece)
+    peer_->enqueue(length, input_set, piece, stream_);
   expect(cudaEventRecord(end_, stream_), "cudaEventRecord");
   expect(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   float milliseconds = 0.0F;

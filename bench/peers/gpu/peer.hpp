@@ -20,7 +20,6 @@ struct GpuJob {
   const Workload& workload;
   bool whole_layer;  // else W_ih is one identity a gate, and the product with it is left out
   DeviceArray w_hh_half, w_hh_float, w_ih_half, w_ih_float;  // [G*H, H]; w_ih for whole layers only
-  DeviceArray b_ih, b_hh;                                    // [G*H] fp32
   DeviceArray x_half, x_float;                               // [T + sets - 1, B, H]
 
   [[nodiscard]] const Direction& direction() const { return model.layers.front().directions.front(); }
@@ -35,8 +34,11 @@ class GpuPeer {
   GpuPeer(const GpuPeer&) = delete;
   GpuPeer& operator=(const GpuPeer&) = delete;
 
-  // All steps of the length from zero states. Makes nothing that a graph could not capture.
-  virtual void enqueue(std::size_t length, std::size_t input_set, cudaStream_t stream) = 0;
+  // All steps of the length, from zero states, in pieces that follow each other: a graph of thousands of
+  // launches runs slower than a few of hundreds.
+  [[nodiscard]] virtual std::size_t pieces(std::size_t) const { return 1; }
+  // Makes nothing that a graph could not capture.
+  virtual void enqueue(std::size_t length, std::size_t input_set, std::size_t piece, cudaStream_t stream) = 0;
   // [T, B, H] of the last run, which was of this length.
   [[nodiscard]] virtual std::vector<float> output(std::size_t length) = 0;
   // What it found by searching, if it searches.
@@ -75,12 +77,14 @@ class GpuPeerContestant final : public Contestant {
   [[nodiscard]] const GpuPeer& peer() const noexcept { return *peer_; }
 
  private:
-  [[nodiscard]] cudaGraphExec_t captured(std::size_t length, std::size_t input_set);
+  using Graphs = std::vector<cudaGraphExec_t>;  // one a piece
+  [[nodiscard]] const Graphs& captured(std::size_t length, std::size_t input_set);
+  [[nodiscard]] cudaGraphExec_t capture(std::size_t length, std::size_t input_set, std::size_t piece);
 
   std::shared_ptr<GpuPeer> peer_;
   Launch launch_;
   std::size_t input_sets_, last_length_ = 0;
-  std::vector<cudaGraphExec_t> graphs_;  // [length][input set], made when first wanted
+  std::vector<Graphs> graphs_;  // [length][input set], made when first wanted
   cudaStream_t stream_ = nullptr;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };

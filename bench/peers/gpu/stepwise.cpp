@@ -1,10 +1,12 @@
 #include "bench/peers/gpu/stepwise.hpp"
 
+#include <algorithm>
+
 namespace sprnn::bench {
 namespace {
 
 constexpr std::size_t half_bytes = 2;
-constexpr std::size_t prefetched = 4;  // timesteps ahead
+constexpr std::size_t piece_steps = 256;
 
 CellUpdate update_of(const Cell& cell) {
   switch (cell.kind) {
@@ -36,8 +38,14 @@ StepwisePeer::StepwisePeer(const GpuJob& job, int padded, StateOrder h, StateOrd
   step_.product_unit = outer ? 1 : padded;
   step_.product_batch = outer ? rows : 1;
   step_.x_batch = hidden;
-  step_.b_ih = job.b_ih.get<float>();
-  step_.b_hh = job.b_hh.get<float>();
+  const Direction& layer = job.direction();
+  std::vector<float> bias = layer.b_ih;
+  const auto added = layer.cell.kind == CellKind::gru ? static_cast<std::size_t>(2 * hidden) : bias.size();
+  for (std::size_t i = 0; i < added; ++i) bias[i] += layer.b_hh[i];
+  bias_ = upload(bias.data(), bias.size());
+  bias_n_ = upload(layer.b_hh.data() + (rows - hidden), static_cast<std::size_t>(hidden));
+  step_.bias = bias_.get<float>();
+  step_.bias_n = bias_n_.get<float>();
   step_.c = c_.get<float>();
   step_.h_unit = h_outer ? 1 : padded;
   step_.h_batch = h_outer ? hidden : 1;
@@ -54,24 +62,29 @@ StepwisePeer::StepwisePeer(const GpuJob& job, int padded, StateOrder h, StateOrd
   }
 }
 
-void StepwisePeer::enqueue(std::size_t length, std::size_t input_set, cudaStream_t stream) {
+std::size_t StepwisePeer::pieces(std::size_t length) const {
+  const auto steps = static_cast<std::size_t>(job_.workload.lengths[length]);
+  return (steps + piece_steps - 1) / piece_steps;
+}
+
+void StepwisePeer::enqueue(std::size_t length, std::size_t input_set, std::size_t piece,
+                           cudaStream_t stream) {
   const CellUpdate cell = update_of(job_.direction().cell);
   const std::size_t state = static_cast<std::size_t>(padded_ * job_.hidden()) * half_bytes;
   const char* x = x_.get<char>() + input_set * state;
   std::size_t x_step = state;
   if (job_.whole_layer) {
-    project_[length]->run(x, job_.w_ih_half.get(), projection_.get(), stream);
+    if (piece == 0) project_[length]->run(x, job_.w_ih_half.get(), projection_.get(), stream);
     x = projection_.get<char>();
     x_step *= static_cast<std::size_t>(job_.gates());
   }
   const auto steps = static_cast<std::size_t>(job_.workload.lengths[length]);
-  for (std::size_t t = 0; t < steps; ++t) {
+  for (std::size_t t = piece * piece_steps; t < std::min(steps, (piece + 1) * piece_steps); ++t) {
     CellStep step = step_;
     step.x = x + t * x_step;
     step.h_before = h_.get<char>() + t * state;
     step.h = h_.get<char>() + (t + 1) * state;
     step.first = t == 0;
-    step.x_ahead = t + prefetched < steps ? static_cast<std::int64_t>(prefetched * x_step / half_bytes) : 0;
     multiply(step.h_before, stream);
     launch_cell(cell, step, stream);
   }

@@ -13,7 +13,8 @@ enum class StateOrder { batch_outer /* [B][H] */, batch_inner /* [H][B] */ };
 
 class StepwisePeer : public GpuPeer {
  public:
-  void enqueue(std::size_t length, std::size_t input_set, cudaStream_t stream) final;
+  [[nodiscard]] std::size_t pieces(std::size_t length) const final;
+  void enqueue(std::size_t length, std::size_t input_set, std::size_t piece, cudaStream_t stream) final;
   std::vector<float> output(std::size_t length) final;
 
  protected:
@@ -29,10 +30,10 @@ class StepwisePeer : public GpuPeer {
  private:
   const GpuJob& job_;
   int padded_;
-  StateOrder order_;                                // of h
-  CellStep step_;                                   // what is the same in all timesteps
-  DeviceArray h_, product_, c_, x_, projection_;    // h_ [T + 1], the first of zeros
-  std::vector<std::unique_ptr<LtMatmul>> project_;  // whole layers: one a length
+  StateOrder order_;                                              // of h
+  CellStep step_;                                                 // what is the same in all timesteps
+  DeviceArray h_, product_, c_, x_, projection_, bias_, bias_n_;  // h_ [T + 1], the first of zeros
+  std::vector<std::unique_ptr<LtMatmul>> project_;                // whole layers: one a length
 };
 
 }  // namespace sprnn::bench
