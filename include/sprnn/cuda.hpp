@@ -12,16 +12,25 @@
 namespace sprnn {
 
 // As Sequence, but in memory of the session's GPU and in the model's own dtype. The arrays belong to the
-// caller, must not overlap, and must live until the stream has passed the call.
+// caller, must not overlap, and must live until the stream has passed the call; those of a captured call as
+// long as its graph.
 struct DeviceSequence {
   std::int64_t steps = 0;                 // T >= 1
   const void* x = nullptr;                // [T, B, I], or [B, T, I] with batch_first
   void* y = nullptr;                      // [T, B, D*R] or [B, T, D*R]
   const std::int64_t* lengths = nullptr;  // device memory, [B], each in 1..T (not checked), or null: all T
   bool batch_first = false;
-  // A CUstream (cudaStream_t); null: the default stream. It must live until the session has run on another
-  // one or is gone: check() and the state's functions wait for it.
-  void* stream = nullptr;
+  void* stream = nullptr;  // a CUstream (cudaStream_t); null: the default stream
+
+  // The state before the first timestep, read when the stream gets there: h0 [L*D, B, R] and, for an lstm, c0
+  // [L*D, B, H]. Null: the session's own goes on, or zeros with `from_zero`.
+  const void* h0 = nullptr;
+  const void* c0 = nullptr;
+  bool from_zero = false;
+  // Where the state after the last timestep goes, of the same shapes; null: nowhere. It is the session's own
+  // state afterwards in any case, whose c is then more precise than cn.
+  void* hn = nullptr;
+  void* cn = nullptr;
 };
 
 // What a session of engine cuda is: dynamic_cast<CudaSession*>(&session).
@@ -29,12 +38,18 @@ class CudaSession : public Session {
  public:
   using Session::run;
   // Enqueues the run and returns; it allocates nothing (but see Session), synchronises nothing, and may be
-  // captured in a CUDA graph. Runs of one session must be ordered by the caller's streams. A run that was
-  // given up fills the rest of y with NaN, as do those after it until check() has reported it.
+  // captured in a CUDA graph. Runs follow each other in the order of the calls, whatever their streams; that
+  // a graph's replays do is up to the caller. The first run of a gru with h0, or of a reverse direction with
+  // h0 and lengths, loads a second kernel, for states that no stamp can carry: the device then chooses.
+  //
+  // A run that was given up fills hn, cn and the rest of y with NaN, as do those after it until a check has
+  // reported it.
   virtual void run(const DeviceSequence& sequence) = 0;
-  // Waits for the session's last stream; throws Error(deadline) or Error(device) if a run since the last
-  // check failed. The session can be used again: reset or set its state.
+  // Waits for the session's last run, or a graph's last replay of it; throws Error(deadline) or Error(device)
+  // if a run since the last check failed. The session can be used again: reset or set its state.
   virtual void check() = 0;
+  // The same of what has failed by now, without waiting for what has not.
+  virtual void check_now() = 0;
   // Microseconds that the recurrent kernels of all layers and directions take for `steps` timesteps by the
   // GPU's clock, the input projections left out: for benchmarks. The state is reset.
   virtual double time_recurrent(std::int64_t steps) = 0;

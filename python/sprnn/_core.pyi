@@ -87,8 +87,19 @@ class Session:
     ) -> npt.NDArray[np.float32]: ...
     def _run_pointers(self, steps: int, x: int, y: int, lengths: int = 0, batch_first: bool = False) -> None: ...
     def _run_device(
-        self, steps: int, x: int, y: int, lengths: int = 0, batch_first: bool = False, stream: int = 0
+        self,
+        steps: int,
+        x: int,
+        y: int,
+        lengths: int,
+        batch_first: bool,
+        h0: int,
+        c0: int,
+        hn: int,
+        cn: int,
+        stream: int,
     ) -> None: ...
+    def _check_now(self) -> None: ...
     def check(self) -> None:
         """Engine cuda: waits for the runs that are under way, and raises if one of them failed."""
     def _run_whole(

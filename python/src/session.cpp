@@ -122,7 +122,8 @@ CudaSession& PythonSession::on_gpu() {
 }
 
 void PythonSession::run_device(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
-                               bool batch_first, std::uintptr_t stream) {
+                               bool batch_first, std::uintptr_t h0, std::uintptr_t c0, std::uintptr_t hn,
+                               std::uintptr_t cn, std::uintptr_t stream) {
   const Use use(busy_);
   DeviceSequence sequence;
   sequence.steps = steps;
@@ -130,6 +131,11 @@ void PythonSession::run_device(std::int64_t steps, std::uintptr_t x, std::uintpt
   sequence.y = reinterpret_cast<void*>(y);
   sequence.lengths = reinterpret_cast<const std::int64_t*>(lengths);
   sequence.batch_first = batch_first;
+  sequence.h0 = reinterpret_cast<const void*>(h0);
+  sequence.c0 = reinterpret_cast<const void*>(c0);
+  sequence.from_zero = h0 == 0;
+  sequence.hn = reinterpret_cast<void*>(hn);
+  sequence.cn = reinterpret_cast<void*>(cn);
   sequence.stream = reinterpret_cast<void*>(stream);
   const nb::gil_scoped_release released;
   on_gpu().run(sequence);
@@ -139,6 +145,11 @@ void PythonSession::check() {
   const Use use(busy_);
   const nb::gil_scoped_release released;
   on_gpu().check();
+}
+
+void PythonSession::check_now() {
+  const Use use(busy_);
+  on_gpu().check_now();
 }
 
 void PythonSession::run_whole(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
@@ -288,9 +299,10 @@ void bind_session(nb::module_& module) {
            "batch_first"_a = false, "out"_a.none() = nb::none())
       .def("_run_pointers", &PythonSession::run_pointers, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
            "batch_first"_a = false)
-      .def("_run_device", &PythonSession::run_device, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
-           "batch_first"_a = false, "stream"_a = 0)
+      .def("_run_device", &PythonSession::run_device, "steps"_a, "x"_a, "y"_a, "lengths"_a, "batch_first"_a,
+           "h0"_a, "c0"_a, "hn"_a, "cn"_a, "stream"_a)
       .def("check", &PythonSession::check)
+      .def("_check_now", &PythonSession::check_now)
       .def("_run_whole", &PythonSession::run_whole, "steps"_a, "x"_a, "y"_a, "lengths"_a, "batch_first"_a,
            "h0"_a, "c0"_a, "hn"_a, "cn"_a)
       .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none())

@@ -23,10 +23,13 @@ class PythonSession {
   // The same on memory that the caller vouches for: float32, C order.
   void run_pointers(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
                     bool batch_first);
-  // The same on memory of the session's GPU, in the model's dtype, enqueued in a stream (sprnn/cuda.hpp).
+  // A whole sequence from h0 and c0 (0: zeros) to hn and cn, on memory of the session's GPU, in the model's
+  // dtype, enqueued in a stream (sprnn/cuda.hpp).
   void run_device(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
-                  bool batch_first, std::uintptr_t stream);
+                  bool batch_first, std::uintptr_t h0, std::uintptr_t c0, std::uintptr_t hn,
+                  std::uintptr_t cn, std::uintptr_t stream);
   void check();
+  void check_now();
 
   // A whole sequence from h0 and c0 (0: zeros) to hn and cn, on memory that the caller vouches for.
   void run_whole(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,

@@ -110,8 +110,8 @@ void SessionState::reset(int entry) {
   set(entry, all.first(directions_ * state_size_), all.first(directions_ * cell_size_));
 }
 
-void SessionState::begin_run() {
-  if (!streamable_ && std::find(fresh_.begin(), fresh_.end(), false) != fresh_.end()) {
+void SessionState::begin_run(bool with_state) {
+  if (!streamable_ && !with_state && std::find(fresh_.begin(), fresh_.end(), false) != fresh_.end()) {
     throw Error(
         ErrorCode::unsupported,
         "this model has a reverse direction, so a sequence cannot come in chunks: give it whole, after "

@@ -21,8 +21,8 @@ class SessionState {
   void reset(int entry);
 
   // Before a run: throws Error(unsupported) if this would be a later chunk of a sequence with a reverse
-  // direction.
-  void begin_run();
+  // direction, that is unless the state was set since the last run or comes with this one.
+  void begin_run(bool with_state = false);
 
   [[nodiscard]] std::size_t width() const noexcept { return state_size_; }      // R
   [[nodiscard]] std::size_t cell_width() const noexcept { return cell_size_; }  // H for an lstm, else 0

@@ -25,6 +25,7 @@ void add_path_cases(std::vector<Case>& cases);       // every way through the ke
 void add_chunk_cases(std::vector<Case>& cases);      // the same bits however time is cut; long sequences
 void add_nonfinite_cases(std::vector<Case>& cases);  // NaN, infinities, extremes, states without a stamp
 void add_device_cases(std::vector<Case>& cases);     // runs on device memory, graphs, streams
+void add_state_cases(std::vector<Case>& cases);      // the state in device memory
 void add_exchange_cases(std::vector<Case>& cases);   // induced timeouts, SMs that other work holds
 void add_hostile_cases(std::vector<Case>& cases);    // packed files that lie
 void add_process_cases(std::vector<Case>& cases);    // another process, compute-sanitizer

@@ -38,21 +38,6 @@ extern "C" __global__ void wipe(unsigned* words, int count, Flags* flags, unsign
 // More than half of an SM's shared memory, so that no kernel of sprnn fits beside it.
 std::int64_t whole_sm_bytes(const cuda::Gpu& gpu) { return gpu.description().shared_bytes_per_sm / 2 + 1024; }
 
-struct HostMemory {
-  cuda::Library library{{"libcuda.so.1"}, "NVIDIA's driver library"};
-  cuda::Result (*allocate)(void**, std::size_t bytes, unsigned flags) = nullptr;
-  cuda::Result (*free)(void*) = nullptr;
-  HostMemory() {
-    library.find(allocate, "cuMemHostAlloc");
-    library.find(free, "cuMemFreeHost");
-  }
-};
-
-const HostMemory& host_memory() {
-  static const HostMemory loaded;
-  return loaded;
-}
-
 std::string cubin(const cuda::Gpu& gpu) {
   // What the compiler includes as plan.cuh is the whole program here.
   return cuda::compile("plan.cuh", source, gpu.description().compute_capability).cubin;
@@ -67,8 +52,8 @@ Intruder::Intruder()
       wipe_(cubin(*gpu_), "wipe") {
   cuda::check(cuda::driver().create_stream(&stream_, 1), "cuStreamCreate");
   void* memory = nullptr;
-  constexpr unsigned portable_and_mapped = 3;
-  cuda::check(host_memory().allocate(&memory, sizeof(Flags), portable_and_mapped), "cuMemHostAlloc");
+  cuda::check(cuda::driver().allocate_host(&memory, sizeof(Flags), cuda::host_memory_portable),
+              "cuMemHostAlloc");
   flags_ = static_cast<volatile Flags*>(memory);
 }
 
@@ -76,7 +61,7 @@ Intruder::~Intruder() {
   flags_->stop = 1;
   cuda::driver().synchronize(stream_);
   cuda::driver().destroy_stream(stream_);
-  host_memory().free(const_cast<Flags*>(flags_));
+  cuda::driver().free_host(const_cast<Flags*>(flags_));
 }
 
 void Intruder::start(const cuda::Kernel& kernel, unsigned blocks, cuda::DevicePointer from, int words,

@@ -52,6 +52,7 @@ std::vector<Case> all_cases() {
   add_nonfinite_cases(cases);
   add_chunk_cases(cases);
   add_device_cases(cases);
+  add_state_cases(cases);
   add_exchange_cases(cases);
   add_hostile_cases(cases);
   add_process_cases(cases);

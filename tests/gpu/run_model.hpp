@@ -34,8 +34,7 @@ struct Way {
 // Empty if a and b are the same bits, any NaN like any other; else where they differ first.
 [[nodiscard]] std::string difference(const Output& a, const Output& b);
 
-// A stream of the current GPU that does not wait for the default one. It must outlive the sessions that run
-// on it: they wait for the stream of their last run.
+// A stream of the current GPU that does not wait for the default one.
 class OwnStream {
  public:
   OwnStream() { cuda::check(cuda::driver().create_stream(&stream_, 1), "cuStreamCreate"); }

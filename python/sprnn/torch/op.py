@@ -39,10 +39,13 @@ def _rnn(
     batch_first: bool,
 ) -> Outputs:
     layout = Layout(mode, num_layers, bidirectional)
-    if x.numel() > 0 and not _capturing(x):
+    # Into a CUDA graph: lengths lie in the host's memory, from which a replay would copy them.
+    capturing = x.is_cuda and torch.cuda.is_current_stream_capturing()
+    if x.numel() > 0 and not (capturing and batch_sizes is not None):
         padded, lengths = (x, None) if batch_sizes is None else _padded(x, batch_sizes)
         batch_first = batch_first and batch_sizes is None
-        with session_for(weights, masks, masked, layout, padded.size(0 if batch_first else 1)) as session:
+        batch = padded.size(0 if batch_first else 1)
+        with session_for(weights, masks, masked, layout, batch, capturing) as session:
             if session is not None:
                 run = _run_cuda if x.is_cuda else _run
                 y, hn, cn = run(session, padded, lengths, h0, c0, weights, layout, batch_first)
@@ -71,12 +74,7 @@ def _run(
     """On the CPU's engines, which read and write float32."""
     dtype = x.dtype
     x = x.float().contiguous()
-    directions = 2 if layout.bidirectional else 1
-    rows, width = weights[1].shape
-    states = layout.num_layers * directions
-    y = torch.empty((*x.shape[:2], directions * width), dtype=torch.float32)
-    hn = torch.empty((states, session.batch, width), dtype=torch.float32)
-    cn = torch.empty((states, session.batch, rows // 4) if layout.mode == "LSTM" else 0, dtype=torch.float32)
+    y, hn, cn = _outputs(x, session.batch, weights, layout)
     h0, c0 = (None if s is None else s.float().contiguous() for s in (h0, c0))
     session._run_whole(
         x.size(1 if batch_first else 0),
@@ -92,11 +90,6 @@ def _run(
     return y.to(dtype), hn.to(dtype), cn.to(dtype)
 
 
-def _capturing(x: Tensor) -> bool:
-    """Into a CUDA graph: what passes the state through the host's memory cannot be captured, PyTorch's operation can."""
-    return x.is_cuda and torch.cuda.is_current_stream_capturing()
-
-
 def _run_cuda(
     session: Any,
     x: Tensor,
@@ -107,28 +100,37 @@ def _run_cuda(
     layout: Layout,
     batch_first: bool,
 ) -> Outputs:
-    """On engine cuda, in the current stream; the state passes through the host's memory, which waits for the stream."""
+    """On engine cuda, in the current stream, which nothing waits for."""
     x = x.contiguous()
-    y = x.new_empty((*x.shape[:2], (2 if layout.bidirectional else 1) * weights[1].size(1)))
-    if h0 is None:
-        session.reset()
-    else:
-        h, c = (None if s is None else s.float().contiguous().cpu() for s in (h0, c0))
-        session.set_state(h if c is None else (h, c))
-    on_gpu = None if lengths is None else lengths.to(x.device)
+    y, hn, cn = _outputs(x, session.batch, weights, layout)
+    h0, c0 = (None if s is None else s.to(x.dtype).contiguous() for s in (h0, c0))
+    on_gpu = None if lengths is None else lengths.to(x.device, non_blocking=True)
     session._run_device(
         x.size(1 if batch_first else 0),
         x.data_ptr(),
         y.data_ptr(),
         0 if on_gpu is None else on_gpu.data_ptr(),
         batch_first,
+        0 if h0 is None else h0.data_ptr(),
+        0 if c0 is None else c0.data_ptr(),
+        hn.data_ptr(),
+        cn.data_ptr(),
         torch.cuda.current_stream(x.device).cuda_stream,
     )
-    session.check()  # waits; a run that was given up is an error, not NaN
-    state = session.get_state()
-    hn, cn = state if layout.mode == "LSTM" else (state, None)
-    hn = torch.from_numpy(hn).to(x)
-    return y, hn, x.new_empty(0) if cn is None else torch.from_numpy(cn).to(x)
+    return y, hn, cn
+
+
+def _outputs(x: Tensor, batch: int, weights: Sequence[Tensor], layout: Layout) -> Outputs:
+    """y, hn and cn of a padded x, not written yet."""
+    directions = 2 if layout.bidirectional else 1
+    rows, width = weights[1].shape
+    states = layout.num_layers * directions
+    y = x.new_empty((*x.shape[:2], directions * width))
+    return (
+        y,
+        x.new_empty((states, batch, width)),
+        x.new_empty((states, batch, rows // 4) if layout.mode == "LSTM" else 0),
+    )
 
 
 @torch.library.register_fake("sprnn::rnn")

@@ -103,6 +103,7 @@ class _Weights:
         self.storages = [StorageWeakRef(t.untyped_storage()) for t in tensors]
         self.versions: Optional[List[int]] = None
         self.by_batch: OrderedDict[int, Optional[_Packed]] = OrderedDict()  # None: the engine refused
+        self.captured: List[Session] = []
         self.finite = True
         self.nonzeros = 0
         self.addresses: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
@@ -165,7 +166,31 @@ class _Weights:
             generation, session = idle.pop()
             if generation != found.generation:
                 session._set_packed(found.packed)
+            if found.device.type == "cuda":
+                session._check_now()
         return found.generation, session
+
+    def take_for_graph(self, versions: List[int], batch: int, threads: int) -> Optional[Session]:
+        """A session for a call that a CUDA graph captures, of what is packed already: packing waits for the GPU, which
+        a capture does not allow. The graph has it for ever, with these weights."""
+        found = self.by_batch.get(batch) if self.finite and versions == self.versions else None
+        if found is None:
+            return None
+        idle = found.idle.setdefault(threads, [])
+        session = next((s for generation, s in idle if generation == found.generation), None)
+        if session is None:
+            session = _unless_refused(found.device, lambda: found.session(threads))
+        else:
+            idle.remove((found.generation, session))
+        if session is not None:
+            self.captured.append(session)
+            _captured.append(session)
+        return session
+
+    def check(self) -> None:
+        """A run that was given up is an error, of the next call: nothing waits for the GPU."""
+        for session in self.captured:
+            session._check_now()
 
 
 _Made = TypeVar("_Made")
@@ -199,6 +224,7 @@ def _sample(weights: Sequence[Tensor], masked: Sequence[Tensor]) -> npt.NDArray[
 
 _lock = threading.Lock()
 _known: OrderedDict[Tuple[object, ...], _Weights] = OrderedDict()
+_captured: List[Session] = []  # in CUDA graphs, which may be replayed as long as the program runs
 
 
 def _find(tensors: Sequence[Tensor], layout: Layout) -> _Weights:
@@ -217,18 +243,34 @@ def _find(tensors: Sequence[Tensor], layout: Layout) -> _Weights:
 
 @contextlib.contextmanager
 def session_for(
-    weights: Sequence[Tensor], masks: Sequence[Tensor], masked: Sequence[int], layout: Layout, batch: int
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    masked: Sequence[int],
+    layout: Layout,
+    batch: int,
+    capturing: bool = False,
 ) -> Iterator[Optional[Session]]:
-    """A session of the weights for this call alone, or None: no engine runs them."""
+    """A session of the weights for this call alone, or None: no engine runs them.
+
+    capturing   into a CUDA graph: the session is the graph's from then on, and None also if these weights have not run
+                before.
+    """
     device = weights[0].device
     if weights[0].dtype not in DTYPES or not 1 <= batch <= MOST_SEQUENCES or device.type not in ("cpu", "cuda"):
         yield None
         return
     tensors = [*weights, *masks]
     entry = _find(tensors, layout)
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    versions = [_version(t) for t in tensors]
+    if capturing:
+        with entry.lock:
+            session = entry.take_for_graph(versions, batch, threads)
+        yield session
+        return
     with entry.lock:
-        entry.update(weights, masks, masked, [_version(t) for t in tensors])
+        entry.check()
+        entry.update(weights, masks, masked, versions)
         found = entry.packed(weights, masks, masked, batch) if entry.finite else None
         taken = None if found is None else entry.take(found, threads)
     if found is None or taken is None:

@@ -89,10 +89,11 @@ std::size_t GpuDirection::ring_bytes() const noexcept {
   return ring_bytes_of(unbounded(shape_), groups_of_pass(0));  // tags take more room than stamps
 }
 
+bool GpuDirection::is_relu() const noexcept { return shape_.cell == relu_cell(); }
+
+// kernels/input.cu asks the same of a state on the device.
 bool GpuDirection::is_stampable(float h) const noexcept {
-  const bool relu =
-      shape_.cell.kind == CellKind::rnn && shape_.cell.activations[0].kind == ActivationKind::relu;
-  return relu ? !std::signbit(h) : std::abs(h) < 2.0F;
+  return is_relu() ? !std::signbit(h) : std::abs(h) < 2.0F;
 }
 
 void GpuDirection::prepare_unbounded() {
@@ -106,16 +107,14 @@ void GpuDirection::project(const InputKernels& kernels, const TileRun& tile,
   input_.run(kernels, tile.x, tile.nonfinite, tile.steps * batch_, context.projection, context.stream);
 }
 
-void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool unbounded) const {
-  const bool other = unbounded && !takes_any_state();
-  const KernelShape& shape = other ? *unbounded_shape_ : shape_;
-  const Kernel& kernel = other ? *unbounded_kernel_ : kernel_;
-
+void GpuDirection::run(const TileRun& tile, const LaunchContext& context, StateRange range,
+                       DevicePointer unbounded) const {
+  if (takes_any_state()) range = StateRange::stampable;
   Arguments arguments;
   arguments.hh = hh_.arrays();
   arguments.hr = hr_.arrays();
   arguments.unit_map = unit_map_.get();
-  arguments.output_map = shape.frame.output ? output_map_.get() : unit_map_.get();
+  arguments.output_map = shape_.frame.output ? output_map_.get() : unit_map_.get();
   arguments.position = position_.get();
   arguments.projection = context.projection;
   arguments.n_bias = n_bias_.get();
@@ -133,8 +132,16 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, bool u
   arguments.steps = static_cast<std::int32_t>(tile.steps);
   arguments.batch = batch_;
   arguments.reverse = reverse_;
-  arguments.hidden = static_cast<std::int32_t>(shape.frame.units);
-  arguments.outputs = static_cast<std::int32_t>(shape.frame.outputs);
+  arguments.hidden = static_cast<std::int32_t>(shape_.frame.units);
+  arguments.outputs = static_cast<std::int32_t>(shape_.frame.outputs);
+  if (range == StateRange::on_device) arguments.unbounded = unbounded;
+  if (range != StateRange::any) launch(shape_, kernel_, arguments, context);
+  arguments.for_unbounded = 1;
+  if (range != StateRange::stampable) launch(*unbounded_shape_, *unbounded_kernel_, arguments, context);
+}
+
+void GpuDirection::launch(const KernelShape& shape, const Kernel& kernel, Arguments arguments,
+                          const LaunchContext& context) const {
   for (int first = 0; first < batch_; first += shape.plan.groups * shape.plan.group_batch) {
     const int groups = groups_of_pass(first);
     const std::size_t bytes = ring_bytes_of(shape, groups);

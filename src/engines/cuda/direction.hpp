@@ -21,6 +21,13 @@ struct TileRun {
   DevicePointer h = 0, c = 0;            // [batch][outputs], [batch][hidden], fp32
 };
 
+// What the kernel must be able to exchange, besides what the cells make themselves.
+enum class StateRange {
+  stampable,  // by the kernel of the plan
+  any,        // by the one for states that no stamp can carry
+  on_device,  // which of them: a word in device memory says, and both are launched
+};
+
 // What a session gives every launch.
 struct LaunchContext {
   int batch = 1;
@@ -39,17 +46,23 @@ class GpuDirection {
   [[nodiscard]] int tile_steps() const noexcept { return shape_.plan.tile_steps; }
   [[nodiscard]] std::size_t projection_bytes() const noexcept;  // of a tile
   [[nodiscard]] std::size_t ring_bytes() const noexcept;        // control words included
-  // Whether a state of any value may be exchanged, or only what stamps can carry: then `unbounded` runs are
-  // needed for states that are_stampable refuses.
+  // Whether the kernel of the plan exchanges a state of any value; else StateRange::any is needed for those
+  // that is_stampable refuses.
   [[nodiscard]] bool takes_any_state() const noexcept { return shape_.h_word == ExchangeWord::tag; }
+  [[nodiscard]] bool is_relu() const noexcept;
   [[nodiscard]] bool is_stampable(float h) const noexcept;
   // Compiles the kernel for states that no stamp can carry, if there is none yet.
   void prepare_unbounded();
 
   void project(const InputKernels& kernels, const TileRun& tile, const LaunchContext& context) const;
-  void run(const TileRun& tile, const LaunchContext& context, bool unbounded) const;
+  // `unbounded`: for StateRange::on_device, the word that is 1 if the state has a value that no stamp
+  // carries.
+  void run(const TileRun& tile, const LaunchContext& context, StateRange range = StateRange::stampable,
+           DevicePointer unbounded = 0) const;
 
  private:
+  void launch(const KernelShape& shape, const Kernel& kernel, Arguments arguments,
+              const LaunchContext& context) const;
   [[nodiscard]] Kernel make_kernel(const KernelShape& shape) const;
   [[nodiscard]] std::size_t ring_bytes_of(const KernelShape& shape, int groups) const noexcept;
   [[nodiscard]] int groups_of_pass(int first_entry) const noexcept;

@@ -20,6 +20,8 @@ using Stream = struct CUstream_st*;
 using Event = struct CUevent_st*;
 
 inline constexpr Result result_out_of_memory = 2;
+inline constexpr unsigned host_memory_portable = 1;  // CU_MEMHOSTALLOC_PORTABLE: of all contexts
+inline constexpr int capture_mode_relaxed = 2;       // CUstreamCaptureMode
 
 // CUdevice_attribute
 inline constexpr int attribute_clock_rate = 13;  // kHz
@@ -33,6 +35,9 @@ inline constexpr int attribute_shared_bytes_per_sm = 81;
 inline constexpr int attribute_registers_per_sm = 82;
 inline constexpr int attribute_cooperative_launch = 95;
 inline constexpr int attribute_shared_bytes_per_block = 97;  // opt-in
+// CUevent_flags, CUevent_record_flags
+inline constexpr unsigned event_without_timing = 2;
+inline constexpr unsigned event_record_external = 1;
 // CUfunction_attribute
 inline constexpr int function_local_bytes = 3;
 inline constexpr int function_registers = 4;
@@ -56,15 +61,20 @@ struct Driver {
   Result (*current_context)(Context*) = nullptr;
   Result (*allocate)(DevicePointer*, std::size_t bytes) = nullptr;
   Result (*free)(DevicePointer) = nullptr;
+  Result (*allocate_host)(void**, std::size_t bytes, unsigned flags) = nullptr;
+  Result (*free_host)(void*) = nullptr;
   Result (*to_device)(DevicePointer to, const void* from, std::size_t bytes, Stream) = nullptr;
   Result (*to_host)(void* to, DevicePointer from, std::size_t bytes, Stream) = nullptr;
   Result (*set_bytes)(DevicePointer, unsigned char value, std::size_t count, Stream) = nullptr;
   Result (*create_stream)(Stream*, unsigned flags) = nullptr;
   Result (*destroy_stream)(Stream) = nullptr;
   Result (*synchronize)(Stream) = nullptr;
+  Result (*is_capturing)(Stream, int* status) = nullptr;
+  Result (*exchange_capture_mode)(int* mode) = nullptr;
   Result (*create_event)(Event*, unsigned flags) = nullptr;
   Result (*destroy_event)(Event) = nullptr;
   Result (*record_event)(Event, Stream) = nullptr;
+  Result (*record_event_with_flags)(Event, Stream, unsigned flags) = nullptr;
   Result (*wait_event)(Stream, Event, unsigned flags) = nullptr;
   Result (*synchronize_event)(Event) = nullptr;
   Result (*elapsed_ms)(float*, Event begin, Event end) = nullptr;

@@ -113,6 +113,35 @@ Buffer upload(const void* from, std::size_t bytes) {
   return to;
 }
 
+HostWord::HostWord() : context_(current_context()) {
+  void* memory = nullptr;
+  check(driver().allocate_host(&memory, sizeof(std::uint32_t), host_memory_portable), "cuMemHostAlloc");
+  word_ = static_cast<std::uint32_t*>(memory);
+  clear();
+}
+
+LastWork::LastWork() : context_(current_context()) {
+  check(driver().create_event(&event_, event_without_timing), "cuEventCreate");
+}
+
+void LastWork::precede(Stream stream) const {
+  if (!is_capturing(stream)) check(driver().wait_event(stream, event_, 0), "cuStreamWaitEvent");
+}
+
+void LastWork::is_in(Stream stream) const {
+  check(driver().record_event_with_flags(event_, stream, is_capturing(stream) ? event_record_external : 0),
+        "cuEventRecordWithFlags");
+}
+
+void LastWork::wait() const { check(driver().synchronize_event(event_), "cuEventSynchronize"); }
+
+bool is_capturing(Stream stream) {
+  if (stream == nullptr) return false;  // the default stream cannot be captured
+  int status = 0;
+  check(driver().is_capturing(stream, &status), "cuStreamIsCapturing");
+  return status != 0;
+}
+
 Kernel::Kernel(const std::string& cubin, const char* name, std::int64_t shared_bytes)
     : shared_bytes_(shared_bytes), context_(current_context()) {
   check(driver().load_module(&module_, cubin.data()), "cuModuleLoadData");

@@ -89,6 +89,61 @@ template <class T>
   return upload(values.data(), values.size_bytes());
 }
 
+// A word of the host's memory that kernels can write too.
+class HostWord {
+ public:
+  HostWord();
+  HostWord(const HostWord&) = delete;
+  HostWord& operator=(const HostWord&) = delete;
+  ~HostWord() {
+    free_in(context_, [&] { driver().free_host(const_cast<std::uint32_t*>(word_)); });
+  }
+
+  [[nodiscard]] std::uint32_t read() const noexcept { return *word_; }
+  void clear() noexcept { *word_ = 0; }
+  [[nodiscard]] DevicePointer on_device() const noexcept { return reinterpret_cast<DevicePointer>(word_); }
+
+ private:
+  volatile std::uint32_t* word_ = nullptr;
+  Context context_ = nullptr;
+};
+
+// The last work of a session, in whichever stream it is: the streams themselves may be gone.
+class LastWork {
+ public:
+  LastWork();
+  LastWork(const LastWork&) = delete;
+  LastWork& operator=(const LastWork&) = delete;
+  ~LastWork() {
+    free_in(context_, [&] { driver().destroy_event(event_); });
+  }
+
+  // What is enqueued from now on comes after it. Nothing in a stream that is being captured: what is outside
+  // of a graph is no dependency within it.
+  void precede(Stream stream) const;
+  // What was enqueued is it; of a captured stream what the graph's last replay has done.
+  void is_in(Stream stream) const;
+  void wait() const;
+
+ private:
+  Event event_ = nullptr;
+  Context context_ = nullptr;
+};
+
+[[nodiscard]] bool is_capturing(Stream stream);
+
+// Lets the calling thread allocate and load while it captures a stream, whatever the mode of the capture.
+class WhileCapturing {
+ public:
+  WhileCapturing() { check(driver().exchange_capture_mode(&mode_), "cuThreadExchangeStreamCaptureMode"); }
+  ~WhileCapturing() { driver().exchange_capture_mode(&mode_); }
+  WhileCapturing(const WhileCapturing&) = delete;
+  WhileCapturing& operator=(const WhileCapturing&) = delete;
+
+ private:
+  int mode_ = capture_mode_relaxed;
+};
+
 // A loaded cubin and a kernel of it.
 class Kernel {
  public:

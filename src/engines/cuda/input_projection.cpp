@@ -29,7 +29,9 @@ InputKernels::InputKernels(DType dtype, int capability, const CodeSource& code)
 InputKernels::InputKernels(const std::string& cubin)
     : gather_input(cubin, "gather_input"),
       project_rows(cubin, "project_rows"),
-      widen_output(cubin, "widen_output") {}
+      widen_output(cubin, "widen_output"),
+      load_state(cubin, "load_state"),
+      store_state(cubin, "store_state") {}
 
 std::int64_t input_pitch(std::int64_t columns, DType dtype) {
   const std::int64_t unit = 16 / static_cast<std::int64_t>(size_of(dtype));

@@ -14,7 +14,7 @@ namespace sprnn::cuda {
 // The kernels of kernels/input.cu for one element type.
 struct InputKernels {
   InputKernels(DType dtype, int capability, const CodeSource& code);
-  Kernel gather_input, project_rows, widen_output;
+  Kernel gather_input, project_rows, widen_output, load_state, store_state;
 
  private:
   explicit InputKernels(const std::string& cubin);

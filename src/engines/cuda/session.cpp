@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 
 #include "engines/cuda/code_directory.hpp"
@@ -58,8 +59,9 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
       code_(options.code_dir.empty() ? CodeSource(compile_cached) : code_directory(options.code_dir)),
       state_(problem_, options.batch),
       limit_(deadline_of(options)),
-      unstampable_(problem_.directions.size(), false) {
+      range_(problem_.directions.size(), StateRange::stampable) {
   const Current current(*gpu_);
+  const WhileCapturing capturing;
   sides_ = l2_sides(*gpu_, code_);
   kernels_.emplace(problem_.dtype, gpu_->description().compute_capability, code_);
   std::size_t projection = 0, ring = 0;
@@ -79,18 +81,22 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
   nonfinite_ = Buffer(rows * sizeof(std::uint32_t));
   projection_ = Buffer(projection);
   ring_ = Buffer(ring);
-  status_ = zeros(sizeof(Status));
+  unbounded_ = zeros(range_.size() * sizeof(std::uint32_t));
+  failed_.emplace();
+  Status status;
+  status.on_host = failed_->on_device();
+  status_ = upload(&status, sizeof status);
   lengths_ = Buffer(sizeof(std::int64_t) * static_cast<std::size_t>(batch_));
   if (state_.streamable()) reserve_between(tile_steps_);
   cuda::check(driver().create_stream(&stream_, 1 /* does not wait for the default stream */),
               "cuStreamCreate");
-  last_stream_ = stream_;
+  last_.emplace();
   cuda::check(driver().synchronize(nullptr), "cuStreamSynchronize");
 }
 
 GpuSession::~GpuSession() {
   free_in(gpu_->context(), [&] {
-    driver().synchronize(last_stream_);
+    last_->wait();
     driver().destroy_stream(stream_);
   });
 }
@@ -142,7 +148,8 @@ void GpuSession::run_direction(std::size_t direction, const Tile& whole, Stream 
                                   std::int32_t{whole.x_is_fp32}, whole.x_time, whole.x_batch,
                                   std::int32_t{batch_}, columns, pitch, rows_.get(), nonfinite_.get());
     engine.project(*kernels_, tile, context(stream));
-    engine.run(tile, context(stream), unstampable_[direction]);
+    engine.run(tile, context(stream), range_[direction],
+               unbounded_.get() + direction * sizeof(std::uint32_t));
   }
 }
 
@@ -171,7 +178,6 @@ void GpuSession::run_layers(const Tile& tile, Stream stream) {
 }
 
 void GpuSession::enqueue(const Tile& whole, Stream stream) {
-  last_stream_ = stream;
   const bool one_layer = problem_.directions.size() == state_.directions_a_layer();
   const std::int64_t steps = state_.streamable() && !one_layer ? tile_steps_ : whole.steps;
   if (!one_layer) reserve_between(std::min(steps, whole.steps));
@@ -186,8 +192,8 @@ void GpuSession::enqueue(const Tile& whole, Stream stream) {
   }
   if (whole.lengths != 0) return;
   // Every step was valid: whatever the state was, it is now one that the cells have made.
-  for (std::size_t d = 0; d < unstampable_.size(); ++d) {
-    if (problem_.directions[d].cell.kind != CellKind::gru) unstampable_[d] = false;
+  for (std::size_t d = 0; d < range_.size(); ++d) {
+    if (problem_.directions[d].cell.kind != CellKind::gru) range_[d] = StateRange::stampable;
   }
 }
 
@@ -199,8 +205,20 @@ void GpuSession::run(const DeviceSequence& sequence) {
             "sequence of {} timesteps, x {}, y {}: expected 1 step or more and device memory for both",
             sequence.steps, sequence.x, sequence.y));
   }
+  const bool is_lstm = state_.cell_width() > 0;
+  if ((sequence.c0 != nullptr) != (is_lstm && sequence.h0 != nullptr) ||
+      (sequence.cn != nullptr && !is_lstm) || (sequence.from_zero && sequence.h0 != nullptr)) {
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("state of {}: h0 {}, c0 {}, cn {}, from_zero {}: expected h0 and c0 together for an "
+                    "lstm, no c0 and cn for another cell, no h0 with from_zero",
+                    is_lstm ? "an lstm" : "no lstm", sequence.h0, sequence.c0, sequence.cn,
+                    sequence.from_zero));
+  }
+  const auto stream = static_cast<Stream>(sequence.stream);
   const Current current(*gpu_);
-  state_.begin_run();
+  const WhileCapturing capturing;
+  state_.begin_run(sequence.from_zero || sequence.h0 != nullptr);
   const std::int64_t in = problem_.input_size;
   const auto out = static_cast<std::int64_t>(state_.directions_a_layer() * state_.width());
   Tile whole;
@@ -213,13 +231,18 @@ void GpuSession::run(const DeviceSequence& sequence) {
   whole.y_time = sequence.batch_first ? out : batch_ * out;
   whole.y_batch = sequence.batch_first ? sequence.steps * out : out;
   whole.lengths = reinterpret_cast<DevicePointer>(sequence.lengths);
-  enqueue(whole, static_cast<Stream>(sequence.stream));
+  last_->precede(stream);
+  take_state(sequence, stream);
+  enqueue(whole, stream);
+  give_state(sequence, stream);
+  last_->is_in(stream);
 }
 
 void GpuSession::run(const Sequence& sequence) {
   check_sequence(sequence, batch_);
   const Current current(*gpu_);
   state_.begin_run();
+  last_->precede(stream_);
   if (sequence.lengths != nullptr) {
     cuda::check(driver().to_device(lengths_.get(), sequence.lengths,
                                    sizeof(std::int64_t) * static_cast<std::size_t>(batch_), stream_),
@@ -229,6 +252,7 @@ void GpuSession::run(const Sequence& sequence) {
   for (std::int64_t begin = 0; begin < sequence.steps; begin += tile) {
     run_host_tile(sequence, begin, std::min(tile, sequence.steps - begin));
   }
+  last_->is_in(stream_);
   throw_if_aborted();
 }
 
@@ -284,14 +308,19 @@ void GpuSession::check() {
   throw_if_aborted();
 }
 
+void GpuSession::check_now() {
+  if (failed_->read() != 0) check();
+}
+
 void GpuSession::throw_if_aborted() {
-  cuda::check(driver().synchronize(last_stream_), "cuStreamSynchronize");
+  last_->wait();
+  if (failed_->read() == 0) return;
   Status status;
   cuda::check(driver().to_host(&status, status_.get(), sizeof status, stream_), "cuMemcpyDtoHAsync");
   cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
-  if (status.aborted == 0) return;
-  cuda::check(driver().set_bytes(status_.get(), 0, sizeof status, stream_), "cuMemsetD8Async");
+  cuda::check(driver().set_bytes(status_.get(), 0, offsetof(Status, on_host), stream_), "cuMemsetD8Async");
   cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
+  failed_->clear();
   const double seconds = static_cast<double>(limit_) * 1e-9;
   if (status.aborted == abort_rendezvous) {
     throw Error(
@@ -331,11 +360,11 @@ double GpuSession::time_recurrent(std::int64_t steps) {
       tile.y = host_y_.get();
       tile.y_time = static_cast<std::int64_t>(width) * batch_;
       tile.y_batch = static_cast<std::int64_t>(width);
-      directions_[d]->run(tile, context(stream_), false);
+      directions_[d]->run(tile, context(stream_));
     }
   }
   cuda::check(driver().record_event(end, stream_), "cuEventRecord");
-  last_stream_ = stream_;
+  last_->is_in(stream_);
   throw_if_aborted();
   float milliseconds = 0.0F;
   cuda::check(driver().elapsed_ms(&milliseconds, begin, end), "cuEventElapsedTime");
@@ -345,77 +374,16 @@ double GpuSession::time_recurrent(std::int64_t steps) {
   return 1e3 * static_cast<double>(milliseconds);
 }
 
-void GpuSession::download_state() const {
-  const Current current(*gpu_);
-  cuda::check(driver().synchronize(last_stream_), "cuStreamSynchronize");
-  cuda::check(driver().to_host(state_.h().data(), h_.get(), state_.h().size_bytes(), stream_),
-              "cuMemcpyDtoHAsync");
-  if (!state_.c().empty())
-    cuda::check(driver().to_host(state_.c().data(), c_.get(), state_.c().size_bytes(), stream_),
-                "cuMemcpyDtoHAsync");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
-}
-
-void GpuSession::upload_state() {
-  const Current current(*gpu_);
-  cuda::check(driver().synchronize(last_stream_), "cuStreamSynchronize");
-  cuda::check(driver().to_device(h_.get(), state_.h().data(), state_.h().size_bytes(), stream_),
-              "cuMemcpyHtoDAsync");
-  if (!state_.c().empty())
-    cuda::check(driver().to_device(c_.get(), state_.c().data(), state_.c().size_bytes(), stream_),
-                "cuMemcpyHtoDAsync");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
-  const std::size_t values = static_cast<std::size_t>(batch_) * state_.width();
-  for (std::size_t d = 0; d < directions_.size(); ++d) {
-    const std::span<const float> h = state_.h().subspan(d * values, values);
-    unstampable_[d] =
-        !std::all_of(h.begin(), h.end(), [&](float value) { return directions_[d]->is_stampable(value); });
-    if (unstampable_[d]) directions_[d]->prepare_unbounded();
-  }
-}
-
-void GpuSession::get_state(std::span<float> h, std::span<float> c) const {
-  download_state();
-  state_.get(h, c);
-}
-
-void GpuSession::set_state(std::span<const float> h, std::span<const float> c) {
-  state_.set(h, c);
-  upload_state();
-}
-
-void GpuSession::get_state(int entry, std::span<float> h, std::span<float> c) const {
-  download_state();
-  state_.get(entry, h, c);
-}
-
-void GpuSession::set_state(int entry, std::span<const float> h, std::span<const float> c) {
-  download_state();
-  state_.set(entry, h, c);
-  upload_state();
-}
-
-void GpuSession::reset() {
-  state_.reset();
-  upload_state();
-}
-
-void GpuSession::reset(int entry) {
-  download_state();
-  state_.reset(entry);
-  upload_state();
-}
-
 void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {
   if (packed == nullptr)
     throw Error(ErrorCode::invalid_argument, "set_weights: null, expected a packed model");
   check_same_plan(packed_->plan, packed->plan);
   const Current current(*gpu_);
-  cuda::check(driver().synchronize(last_stream_), "cuStreamSynchronize");
+  last_->wait();
   std::vector<std::unique_ptr<GpuDirection>> directions;
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     directions.push_back(std::make_unique<GpuDirection>(*packed, d, *gpu_, code_, batch_));
-    if (unstampable_[d]) directions[d]->prepare_unbounded();
+    if (range_[d] != StateRange::stampable) directions[d]->prepare_unbounded();
   }
   directions_ = std::move(directions);
   problem_ = packed->plan.problem;

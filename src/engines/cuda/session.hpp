@@ -20,6 +20,7 @@ class GpuSession final : public CudaSession {
   void run(const Sequence& sequence) override;
   void run(const DeviceSequence& sequence) override;
   void check() override;
+  void check_now() override;
   double time_recurrent(std::int64_t steps) override;
 
   using Session::get_state;
@@ -44,6 +45,8 @@ class GpuSession final : public CudaSession {
     std::int64_t y_time = 0, y_batch = 0;
     DevicePointer lengths = 0;
   };
+  void take_state(const DeviceSequence& sequence, Stream stream);
+  void give_state(const DeviceSequence& sequence, Stream stream) const;
   void enqueue(const Tile& whole, Stream stream);
   void run_layers(const Tile& tile, Stream stream);
   void run_direction(std::size_t direction, const Tile& whole, Stream stream);
@@ -67,12 +70,14 @@ class GpuSession final : public CudaSession {
   Buffer h_, c_;             // [L*D][B][R], [L*D][B][H]: fp32
   Buffer rows_, nonfinite_;  // of x, a tile
   Buffer projection_, ring_, status_, lengths_;
-  Buffer between_[2];  // outputs of intermediate layers [steps][B][D*R], in the model's dtype
+  std::optional<HostWord> failed_;  // 1: status_ says that a run was given up
+  Buffer between_[2];               // outputs of intermediate layers [steps][B][D*R], in the model's dtype
   std::int64_t between_steps_ = 0;
   Buffer host_x_, host_y_, wide_y_;  // staging of runs on host memory: made by the first one
-  std::vector<bool> unstampable_;    // [L*D] the state has a value that no stamp can carry
+  std::vector<StateRange> range_;    // [L*D] of the state
+  Buffer unbounded_;                 // [L*D] the words that say it where the host does not know
   Stream stream_ = nullptr;          // of runs on host memory
-  Stream last_stream_ = nullptr;     // that the last run went to
+  std::optional<LastWork> last_;
 };
 
 }  // namespace sprnn::cuda

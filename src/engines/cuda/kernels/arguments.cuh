@@ -35,8 +35,9 @@ struct Arguments {
   u32* control;
   const u8* side_of_sm;  // [SM], or null: all are side 0
   Status* status;
+  const u32* unbounded;         // null, or: the launch does nothing unless this word is its `for_unbounded`
   i64 limit, rendezvous_limit;  // nanoseconds of one wait
   i64 time_begin;               // of this launch within the sequence
   int roles, near_roles;  // CTAs that work, a multiple of CTAS; of them on side 0
-  int steps, batch, first_entry, reverse, hidden, outputs;
+  int steps, batch, first_entry, reverse, hidden, outputs, for_unbounded;
 };

@@ -1,6 +1,8 @@
-// Around the input projection: x into rows of the element type, rows that a dense product must not do, and y to fp32.
+// Around the input projection: x into rows of the element type, rows that a dense product must not do, and y to fp32;
+// and around a run: the state in and out.
 #include "plan.cuh"
 #include "types.cuh"
+#include "wait.cuh"
 
 __device__ __forceinline__ float load_element(const void* array, i64 index) {
   if constexpr (Element::bytes == 2) return Element::decode(static_cast<const u16*>(array)[index]);
@@ -55,4 +57,22 @@ extern "C" __global__ void project_rows(const void* x, int columns, int pitch, c
 extern "C" __global__ void widen_output(const void* y, i64 count, float* out) {
   const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < count) out[i] = load_element(y, i);
+}
+
+// unbounded[i / direction_size] becomes 1 if a value of that direction is none that a stamped word can carry
+// (exchange.cuh); null: nobody asks.
+extern "C" __global__ void load_state(const void* state, i64 count, float* out, i64 direction_size, int is_relu, u32* unbounded) {
+  const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  const float value = load_element(state, i);
+  out[i] = value;
+  if (unbounded == nullptr) return;
+  const bool bounded = is_relu ? (__float_as_uint(value) & Fp32::sign) == 0 : fabsf(value) < 2.0f;
+  if (!bounded) unbounded[i / direction_size] = 1;
+}
+
+// NaN where the run was given up.
+extern "C" __global__ void store_state(const float* state, i64 count, const Status* status, void* out) {
+  const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) store_element<Element>(out, i, status->aborted != 0 ? Element::nan : Element::encode(state[i]));
 }
