@@ -9,46 +9,23 @@ namespace sprnn::test {
 
 namespace {
 
-struct Drawn {
-  ModelSpec spec;
-  std::string device;
-  std::int64_t steps, batch, chunk;
-  Lengths lengths;
-  bool batch_first;
+struct Drawn : GpuProblem {
+  std::int64_t steps = 1, chunk = 0;
+  bool batch_first = false;
 };
 
 Drawn draw(std::uint64_t seed) {
   Random random(seed);
-  const auto one_of = [&](auto... choices) {
-    const std::common_type_t<decltype(choices)...> all[] = {choices...};
-    return all[random.integer(0, sizeof...(choices) - 1)];
-  };
-  Drawn d;
-  d.spec.seed = seed;
-  d.spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
-  d.spec.dtype = one_of(DType::fp32, DType::fp16, DType::bf16);
-  d.spec.hidden = one_of(1, 2, 3, 5, 7, 13, 16, 31, 37, 61, 64, 97, 127, 130, 251, 512, 777);
-  d.spec.input = one_of(1, 2, 5, 11, 33, 128);
-  d.spec.density = one_of(0.0, 0.01, 0.1, 0.3, 0.6, 1.0);
-  d.spec.input_density = one_of(0.02, 0.4, 1.0);
-  d.spec.mask = one_of(Mask::uniform, Mask::skewed_rows, Mask::empty_rows, Mask::one_full_row, Mask::bands);
-  d.spec.layers = one_of(1, 1, 1, 2);
-  d.spec.directions = one_of(Directions::forward, Directions::forward, Directions::reverse, Directions::both);
-  d.spec.bias = random.chance(0.7);
-  if (d.spec.cell.kind == CellKind::lstm && d.spec.hidden > 1 && random.chance(0.4)) {
-    d.spec.projection = random.integer(1, d.spec.hidden - 1);
+  Drawn d{draw_gpu_problem(random, 777)};
+  const std::int64_t lengths_of_time[] = {1, 2, 7, 33, 64};
+  d.steps = lengths_of_time[random.integer(0, 4)];
+  const bool in_chunks = random.chance(0.5);
+  if (in_chunks && d.spec.directions == Directions::forward && d.lengths == Lengths::all_steps) {
+    d.chunk = random.chance(0.5) ? 1 : 7;
   }
-  d.batch = one_of(1, 2, 3, 4, 5, 7, 8, 13, 16, 32);
-  d.steps = one_of(1, 2, 7, 33, 64);
-  d.lengths = one_of(Lengths::all_steps, Lengths::mixed);
-  d.chunk =
-      d.spec.directions == Directions::forward && d.lengths == Lengths::all_steps ? one_of(0, 0, 1, 7) : 0;
   d.batch_first = d.chunk == 0 && random.chance(0.3);
-  d.device = one_of("here", "here", "here", "tiny");
   return d;
 }
-
-Device device_of(const std::string& name) { return name == "tiny" ? tiny_gpu() : find_gpu(0); }
 
 }  // namespace
 
@@ -72,16 +49,16 @@ void add_oracle_cases(std::vector<Case>& cases) {
   }
   for (std::uint64_t seed = 1; seed <= 150; ++seed) {
     const Drawn d = draw(seed);
-    cases.push_back({fmt::format("{} steps, batch {}{}{}{}, planned for {}: {}", d.steps, d.batch,
-                                 d.lengths == Lengths::mixed ? ", lengths" : "",
-                                 d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
-                                 d.batch_first ? ", batch first" : "", d.device, to_string(d.spec)),
-                     [d] {
-                       const Model model = random_model(d.spec);
-                       return check_model(model,
-                                          random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                                          device_of(d.device), {}, {d.chunk, d.batch_first});
-                     }});
+    cases.push_back(
+        {fmt::format("{} steps, batch {}{}{}{}, planned for {}: {}", d.steps, d.batch,
+                     d.lengths == Lengths::mixed ? ", lengths" : "",
+                     d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
+                     d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
+         [d] {
+           const Model model = random_model(d.spec);
+           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                              d.tiny ? tiny_gpu() : find_gpu(0), {}, {d.chunk, d.batch_first});
+         }});
   }
   // The property tests' own problems: ten times twelve, the first of each large.
   for (std::uint64_t i = 0; i < 120; ++i) {

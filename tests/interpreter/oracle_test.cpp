@@ -44,50 +44,20 @@ TEST(Oracle, EveryCellAndTypeOver256Steps) {
   }
 }
 
-struct Drawn {
-  ModelSpec spec;
-  Device device;
-  Inputs inputs;
-  Model model;
-};
-
-Drawn draw(std::uint64_t seed) {
-  Random random(seed);
-  const auto one_of = [&](auto... choices) {
-    const std::common_type_t<decltype(choices)...> all[] = {choices...};
-    return all[random.integer(0, sizeof...(choices) - 1)];
-  };
-  ModelSpec spec;
-  spec.seed = seed;
-  spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
-  spec.dtype = one_of(DType::fp32, DType::fp16, DType::bf16);
-  spec.hidden = one_of(1, 2, 3, 5, 7, 13, 16, 31, 37, 61, 64, 97, 127, 130, 251);
-  spec.input = one_of(1, 2, 5, 11, 33);
-  spec.density = one_of(0.0, 0.01, 0.1, 0.3, 0.6, 1.0);
-  spec.input_density = one_of(0.02, 0.4, 1.0);
-  spec.mask = one_of(Mask::uniform, Mask::skewed_rows, Mask::empty_rows, Mask::one_full_row, Mask::bands);
-  spec.layers = one_of(1, 1, 1, 2);
-  spec.directions = one_of(Directions::forward, Directions::forward, Directions::reverse, Directions::both);
-  spec.bias = random.chance(0.7);
-  if (spec.cell.kind == CellKind::lstm && spec.hidden > 1 && random.chance(0.4)) {
-    spec.projection = random.integer(1, spec.hidden - 1);
-  }
-  const std::int64_t batch = one_of(1, 2, 3, 4, 5, 7, 8, 13, 16, 32);
-  // About a million products a case.
-  const double products =
-      4.0 * static_cast<double>(spec.hidden * spec.hidden * batch * spec.layers) * spec.density;
-  const std::int64_t steps =
-      std::clamp<std::int64_t>(static_cast<std::int64_t>(1e6 / (products + 1.0)), 2, 12);
-  Device device = one_of(0, 0, 1, 2) == 0 ? tiny_gpu() : find_device(one_of("h100", "h200", "a100"));
-  Model model = random_model(spec);
-  Inputs inputs = random_inputs(model, steps, batch, seed, one_of(Lengths::all_steps, Lengths::mixed));
-  return {spec, device, inputs, model};
-}
-
 TEST(Oracle, RandomShapesMasksAndDevices) {
   for (std::uint64_t seed = 1; seed <= 100; ++seed) {
-    const Drawn drawn = draw(seed);
-    expect_close(drawn.spec, drawn.device, drawn.inputs, drawn.model);
+    Random random(seed);
+    const GpuProblem drawn = draw_gpu_problem(random, 251);
+    // About a million products a case.
+    const double products =
+        4.0 * static_cast<double>(drawn.spec.hidden * drawn.spec.hidden * drawn.batch * drawn.spec.layers) *
+        drawn.spec.density;
+    const std::int64_t steps =
+        std::clamp<std::int64_t>(static_cast<std::int64_t>(1e6 / (products + 1.0)), 2, 12);
+    const char* const gpus[] = {"h100", "h200", "a100"};
+    const Device device = drawn.tiny ? tiny_gpu() : find_device(gpus[random.integer(0, 2)]);
+    const Model model = random_model(drawn.spec);
+    expect_close(drawn.spec, device, random_inputs(model, steps, drawn.batch, seed, drawn.lengths), model);
     if (HasFatalFailure()) return;
   }
 }

@@ -27,6 +27,33 @@ std::shared_ptr<const Packed> pack_for(const Model& model, const Device& device,
   return packed;
 }
 
+GpuProblem draw_gpu_problem(Random& random, std::int64_t most_hidden) {
+  const auto one_of = [&](auto... choices) {
+    const std::common_type_t<decltype(choices)...> all[] = {choices...};
+    return all[random.integer(0, sizeof...(choices) - 1)];
+  };
+  GpuProblem drawn;
+  ModelSpec& spec = drawn.spec;
+  spec.seed = random.bits();
+  spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
+  spec.dtype = one_of(DType::fp32, DType::fp16, DType::bf16);
+  spec.hidden = std::min<std::int64_t>(
+      one_of(1, 2, 3, 5, 7, 13, 16, 31, 37, 61, 64, 97, 127, 130, 251, 512, 777), most_hidden);
+  spec.input = one_of(1, 2, 5, 11, 33, 128);
+  spec.density = one_of(0.0, 0.01, 0.1, 0.3, 0.6, 1.0);
+  spec.input_density = one_of(0.02, 0.4, 1.0);
+  spec.mask = one_of(Mask::uniform, Mask::skewed_rows, Mask::empty_rows, Mask::one_full_row, Mask::bands);
+  spec.layers = one_of(1, 1, 1, 2);
+  spec.directions = one_of(Directions::forward, Directions::forward, Directions::reverse, Directions::both);
+  spec.bias = random.chance(0.7);
+  if (spec.cell.kind == CellKind::lstm && spec.hidden > 1 && random.chance(0.4))
+    spec.projection = random.integer(1, spec.hidden - 1);
+  drawn.batch = one_of(1, 2, 3, 4, 5, 7, 8, 13, 16, 32);
+  drawn.lengths = one_of(Lengths::all_steps, Lengths::mixed);
+  drawn.tiny = random.chance(0.5);
+  return drawn;
+}
+
 Output interpret(const std::shared_ptr<const Packed>& packed, const Inputs& inputs, std::int64_t chunk) {
   const Problem& problem = packed->plan.problem;
   const auto session = interpreter_engine().session(packed, {static_cast<int>(inputs.batch), 0, ""});

@@ -21,6 +21,15 @@ struct Output {
 [[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, const Device& device, int batch,
                                                      const GpuWishes& wishes = {});
 
+// A problem whose plans differ in all that a plan decides.
+struct GpuProblem {
+  ModelSpec spec;
+  std::int64_t batch = 1;
+  Lengths lengths = Lengths::all_steps;
+  bool tiny = false;  // planned for tiny_gpu()
+};
+[[nodiscard]] GpuProblem draw_gpu_problem(Random& random, std::int64_t most_hidden);
+
 // Through one session, checked for unwritten outputs and overruns; in chunks of `chunk` steps if not 0.
 [[nodiscard]] Output interpret(const std::shared_ptr<const Packed>& packed, const Inputs& inputs,
                                std::int64_t chunk = 0);
