@@ -160,6 +160,7 @@ CaseResult streams_gone(const ModelSpec& spec) {
 }
 
 CaseResult refuse_states() {
+  const cuda::Current current(*cuda::gpu(0));
   std::string note;
   for (const bool lstm : {true, false}) {
     const ModelSpec spec{.cell = lstm ? lstm_cell() : gru_cell()};

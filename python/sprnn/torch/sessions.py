@@ -286,4 +286,9 @@ def clear() -> None:
         _known.clear()
 
 
-atexit.register(clear)  # while there is an interpreter that sessions can be freed under
+def _free_all() -> None:
+    clear()
+    _captured.clear()
+
+
+atexit.register(_free_all)  # while there is an interpreter that sessions can be freed under
