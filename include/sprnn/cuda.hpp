@@ -40,7 +40,8 @@ class CudaSession : public Session {
   // Enqueues the run and returns; it allocates nothing (but see Session), synchronises nothing, and may be
   // captured in a CUDA graph. Runs follow each other in the order of the calls, whatever their streams; that
   // a graph's replays do is up to the caller. The first run of a gru with h0, or of a reverse direction with
-  // h0 and lengths, loads a second kernel, for states that no stamp can carry: the device then chooses.
+  // h0 and lengths, loads a second kernel, for states that no stamp can carry: the device then chooses. (A
+  // captured run without h0 keeps the kernel that suited the session's state.)
   //
   // A run that was given up fills hn, cn and the rest of y with NaN, as do those after it until a check has
   // reported it.
