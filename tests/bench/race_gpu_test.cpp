@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "bench/race_ready.hpp"
 #include "bench/race_report.hpp"
 #include "bench/race_result.hpp"
 #include "bench/shapes.hpp"
@@ -79,6 +80,30 @@ TEST(Shapes, PartsTakeEveryCaseOnce) {
   EXPECT_THAT(seen, ElementsAre("0", "3", "6", "1", "4", "2", "5"));
   for (const char* wrong : {"", "1", "0/2", "3/2", "1/2/3", "a/b", "1/"})
     EXPECT_THROW((void)parse_part(wrong), Error) << wrong;
+}
+
+TEST(Ready, TheRecurrentPartAloneHasOneIdentityAGate) {
+  const RaceCase entered = parse_case("--cell gru --hidden 16 --batch 2 --density 0.25");
+  const ReadyCase ready = make_ready(entered, find_device("h100"));
+  const Direction& direction = ready.model.layers.at(0).directions.at(0);
+  ASSERT_EQ(direction.w_ih.rows, 3 * 16);
+  ASSERT_EQ(direction.w_ih.cols, 16);
+  for (std::int64_t r = 0; r < direction.w_ih.rows; ++r) {
+    for (std::int64_t c = 0; c < direction.w_ih.cols; ++c)
+      EXPECT_EQ(direction.w_ih.row(r)[c], r % 16 == c ? 1.0F : 0.0F) << r << ", " << c;
+  }
+  EXPECT_EQ(direction.w_hh.nonzeros(), 3 * 16 * 16 / 4);
+  EXPECT_EQ(unpack(*ready.packed), ready.model);
+  EXPECT_THAT(ready.workload.lengths, ElementsAre(many_steps, few_steps, short_steps));
+  EXPECT_EQ(ready.checked_steps, short_steps);
+  EXPECT_EQ(ready.reference.size(), 64U * 2U * 16U);
+}
+
+TEST(Ready, AWholeLayerIsPrunedInBothMatrices) {
+  const Model model = race_model(parse_case("--cell tanh --hidden 32 --batch 1 --density 0.5 --whole-layer"));
+  const Direction& direction = model.layers.at(0).directions.at(0);
+  EXPECT_EQ(direction.w_ih.nonzeros(), 32 * 32 / 2);
+  EXPECT_EQ(direction.w_hh.nonzeros(), 32 * 32 / 2);
 }
 
 Attempt attempt(const std::string& name, double tried, std::optional<double> slope = {}) {
