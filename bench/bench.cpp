@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bench/entrants.hpp"
+#include "bench/quiet.hpp"
 #include "bench/race.hpp"
 #include "bench/workload.hpp"
 
@@ -50,6 +53,7 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
   result.input_density = density.w_ih;
   result.dtype = model.dtype;
 
+  const double load_before = load_of_others();
   // Peers first: their figure alone is taken before our engine has threads.
   std::vector<PeerEntrant> peers;
   if (options.peers && find_engine(options.engine, packed->plan).name() != "cuda") {
@@ -65,6 +69,7 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
   result.engine = own.session->engine();
   result.isa = own.session->isa();
   result.threads = own.session->threads();
+  result.threads_at_work = own.session->threads_at_work();
   result.rel_error = own.rel_error;
 
   std::vector<Contestant*> contestants{own.contestant.get()};
@@ -82,6 +87,7 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
     if (peer.process) peer.result.timing = *timing++;
     result.peers.push_back(std::move(peer.result));
   }
+  result.warnings = doubts(std::max(load_before, load_of_others()), result.peers);
   return result;
 }
 

@@ -95,11 +95,12 @@ struct BenchResult {
   double density = 0.0, input_density = 0.0;  // stored non-zeros / entries of all W_hh, of all W_ih
   DType dtype = DType::fp32;
   std::string engine, isa;
-  int threads = 0;
-  double rel_error = 0.0;  // of our output against the float64 reference, first steps
+  int threads = 0, threads_at_work = 0;  // of the session; of those the most that a direction gains from
+  double rel_error = 0.0;                // of our output against the float64 reference, first steps
   Timing timing;
   std::optional<GpuResult> gpu;  // engine cuda
   std::vector<PeerResult> peers;
+  std::vector<std::string> warnings;  // what makes the figures doubtful
 };
 
 // Runs the packed model against the peers in turns. Throws Error(internal) if our output is wrong.
@@ -138,6 +139,7 @@ struct SweepResult {
   DType dtype = DType::fp32;
   std::string engine, isa;
   int threads = 0;
+  std::vector<std::string> warnings;
 };
 
 [[nodiscard]] SweepResult sweep(const Model& model, const SweepOptions& options);

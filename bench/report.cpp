@@ -68,6 +68,12 @@ std::string run_line(std::string_view engine, std::string_view isa, int threads,
                      threads, threads == 1 ? "" : "s", to_string(dtype), batch, steps);
 }
 
+std::string warnings_text(const std::vector<std::string>& warnings) {
+  std::string text;
+  for (const std::string& warning : warnings) text += fmt::format("\nwarning: {}\n", warning);
+  return text;
+}
+
 std::string timing_row(std::string_view name, const Timing& timing) {
   std::string row =
       fmt::format("  {:<14}{:>10.2f}{:>10.2f}", name, timing.us_per_step, timing.us_per_step_min);
@@ -94,11 +100,13 @@ std::string to_json(const BenchResult& result) {
             {"engine", result.engine},
             {"isa", result.isa},
             {"threads", result.threads},
+            {"threads_at_work", result.threads_at_work},
             {"rel_error", result.rel_error}};
   add_timing(json, result.timing);
   if (result.gpu) add_gpu(json, *result.gpu);
   json["peers"] = Json::array();
   for (const PeerResult& peer : result.peers) json["peers"].push_back(peer_json(peer));
+  json["warnings"] = result.warnings;
   return json.dump(2);
 }
 
@@ -124,7 +132,11 @@ std::string to_text(const BenchResult& result) {
                         peer.implementation, peer.us_per_step_alone);
   }
   if (result.gpu) text += gpu_text(*result.gpu);
-  return text;
+  if (result.threads_at_work < result.threads) {
+    text += fmt::format("\n{} of {} threads worked: the layer is too small to gain from more\n",
+                        result.threads_at_work, result.threads);
+  }
+  return text + warnings_text(result.warnings);
 }
 
 std::string to_json(const SweepResult& result) {
@@ -139,6 +151,7 @@ std::string to_json(const SweepResult& result) {
     json["rows"].push_back(std::move(entry));
   }
   json["peers"] = Json::array({peer_json(result.peer)});
+  json["warnings"] = result.warnings;
   return json.dump(2);
 }
 
@@ -159,7 +172,7 @@ std::string to_text(const SweepResult& result) {
   } else {
     text += fmt::format("\n{}: {}\n", result.peer.name, result.peer.refused);
   }
-  return text;
+  return text + warnings_text(result.warnings);
 }
 
 }  // namespace sprnn::bench

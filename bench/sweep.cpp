@@ -4,6 +4,7 @@
 
 #include "bench/bench.hpp"
 #include "bench/entrants.hpp"
+#include "bench/quiet.hpp"
 #include "bench/race.hpp"
 #include "bench/workload.hpp"
 
@@ -76,6 +77,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   run.steps = workload.lengths.front();
   require_valid(run);
   const std::int64_t checked = checked_steps(model, workload);
+  const double load_before = load_of_others();
   tell(run.progress, 0.0, "reference");
   const std::vector<double> dense = reference_output(model, workload, run.steps);
 
@@ -117,6 +119,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
     if (peer.process) row.times_faster_than_peer = timings.back().us_per_step / row.timing.us_per_step;
   }
   const Session& session = *own.front().session;
+  result.warnings = doubts(std::max(load_before, load_of_others()), {peer.result});
   result.peer = std::move(peer.result);
   result.batch = run.batch;
   result.steps = run.steps;

@@ -14,9 +14,11 @@
 namespace sprnn {
 
 struct SessionOptions {
-  int batch = 1;      // sequences side by side, 1 to 4096
-  int threads = 0;    // the interpreter has one; 0: cpu: as many as are of use, affinity and the cgroup quota
-                      // allow; reference: as many as the machine has
+  int batch = 1;  // sequences side by side, 1 to 4096
+  // 0 to 1024. 0: as many as affinity and the cgroup quota allow; engine cpu then lets those work that a
+  // direction is large enough for, while a number that was asked for works, up to one for each 16 units. The
+  // interpreter has one.
+  int threads = 0;
   std::string isa{};  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
   int device = 0;     // cuda: which GPU
   // cuda: how long a timestep may wait for another CTA before the run is given up; 0: the environment
@@ -49,6 +51,8 @@ class Session {
   [[nodiscard]] virtual std::string_view engine() const noexcept = 0;
   [[nodiscard]] virtual std::string_view isa() const noexcept { return ""; }  // cpu only
   [[nodiscard]] virtual int threads() const noexcept { return 1; }
+  // Of those the most that a direction is large enough to gain from; the others sleep.
+  [[nodiscard]] virtual int threads_at_work() const noexcept { return threads(); }
   [[nodiscard]] int batch() const noexcept { return batch_; }
   [[nodiscard]] const Problem& problem() const noexcept { return problem_; }
 

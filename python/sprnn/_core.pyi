@@ -85,7 +85,6 @@ class Session:
         batch_first: bool = False,
         out: Any = None,
     ) -> npt.NDArray[np.float32]: ...
-    def _run_pointers(self, steps: int, x: int, y: int, lengths: int = 0, batch_first: bool = False) -> None: ...
     def _run_device(
         self,
         steps: int,
@@ -120,6 +119,9 @@ class Session:
     def isa(self) -> str: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def threads_at_work(self) -> int:
+        """Of those the most that a layer is large enough for; the others sleep."""
     @property
     def batch(self) -> int: ...
 

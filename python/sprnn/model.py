@@ -238,7 +238,7 @@ class Model:
 
         engine   "cuda", "cpu", "interpreter", "reference", or "auto": the first that runs the plan.
         batch    sequences side by side.
-        threads  0: as many as are of use.
+        threads  0: as many as affinity and the cgroup quota allow; a layer too small for them leaves some asleep.
         target   the device planned for, as in `pack`; absent: the one that the model was packed for, else one that
                  the engine runs on.
         isa      of the cpu engine: "avx512", "avx2", "scalar"; empty: the best of this processor.

@@ -100,18 +100,6 @@ nb::object PythonSession::call(nb::handle x, nb::handle lengths, bool batch_firs
   return y;
 }
 
-void PythonSession::run_pointers(std::int64_t steps, std::uintptr_t x, std::uintptr_t y,
-                                 std::uintptr_t lengths, bool batch_first) {
-  const Use use(busy_);
-  Sequence sequence;
-  sequence.steps = steps;
-  sequence.x = reinterpret_cast<const float*>(x);
-  sequence.y = reinterpret_cast<float*>(y);
-  sequence.lengths = reinterpret_cast<const std::int64_t*>(lengths);
-  sequence.batch_first = batch_first;
-  run(sequence);
-}
-
 CudaSession& PythonSession::on_gpu() {
   auto* const session = dynamic_cast<CudaSession*>(session_.get());
   if (session == nullptr) {
@@ -155,21 +143,24 @@ void PythonSession::check_now() {
 void PythonSession::run_whole(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
                               bool batch_first, std::uintptr_t h0, std::uintptr_t c0, std::uintptr_t hn,
                               std::uintptr_t cn) {
+  const Use use(busy_);
   const auto size = static_cast<std::size_t>(std::ssize(plan().problem.directions) * session_->batch());
   const std::size_t h_size = size * static_cast<std::size_t>(state_size_);
   const std::size_t c_size = is_lstm() ? size * static_cast<std::size_t>(plan().problem.hidden_size) : 0;
   const auto floats = [](std::uintptr_t address) { return reinterpret_cast<float*>(address); };
-  {
-    const Use use(busy_);
-    if (h0 == 0) {
-      session_->reset();
-    } else {
-      session_->set_state(std::span<const float>(floats(h0), h_size),
-                          std::span<const float>(floats(c0), c_size));
-    }
+  if (h0 == 0) {
+    session_->reset();
+  } else {
+    session_->set_state(std::span<const float>(floats(h0), h_size),
+                        std::span<const float>(floats(c0), c_size));
   }
-  run_pointers(steps, x, y, lengths, batch_first);
-  const Use use(busy_);
+  Sequence sequence;
+  sequence.steps = steps;
+  sequence.x = floats(x);
+  sequence.y = floats(y);
+  sequence.lengths = reinterpret_cast<const std::int64_t*>(lengths);
+  sequence.batch_first = batch_first;
+  run(sequence);
   session_->get_state(std::span<float>(floats(hn), h_size), std::span<float>(floats(cn), c_size));
 }
 
@@ -297,8 +288,6 @@ void bind_session(nb::module_& module) {
           "packed"_a, "engine"_a, "batch"_a, "threads"_a, "isa"_a, "device"_a, "deadline_seconds"_a)
       .def("__call__", &PythonSession::call, "x"_a.none(), "lengths"_a.none() = nb::none(),
            "batch_first"_a = false, "out"_a.none() = nb::none())
-      .def("_run_pointers", &PythonSession::run_pointers, "steps"_a, "x"_a, "y"_a, "lengths"_a = 0,
-           "batch_first"_a = false)
       .def("_run_device", &PythonSession::run_device, "steps"_a, "x"_a, "y"_a, "lengths"_a, "batch_first"_a,
            "h0"_a, "c0"_a, "hn"_a, "cn"_a, "stream"_a)
       .def("check", &PythonSession::check)
@@ -313,6 +302,7 @@ void bind_session(nb::module_& module) {
       .def_prop_ro("engine", [](const PythonSession& s) { return std::string(s.session().engine()); })
       .def_prop_ro("isa", [](const PythonSession& s) { return std::string(s.session().isa()); })
       .def_prop_ro("threads", [](const PythonSession& s) { return s.session().threads(); })
+      .def_prop_ro("threads_at_work", [](const PythonSession& s) { return s.session().threads_at_work(); })
       .def_prop_ro("batch", [](const PythonSession& s) { return s.session().batch(); });
 }
 

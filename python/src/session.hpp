@@ -20,11 +20,8 @@ class PythonSession {
 
   // x [T, B, I], or [B, T, I] with batch_first, or [T, I] for a batch of one; y likewise.
   nanobind::object call(nanobind::handle x, nanobind::handle lengths, bool batch_first, nanobind::handle out);
-  // The same on memory that the caller vouches for: float32, C order.
-  void run_pointers(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
-                    bool batch_first);
-  // A whole sequence from h0 and c0 (0: zeros) to hn and cn, on memory of the session's GPU, in the model's
-  // dtype, enqueued in a stream (sprnn/cuda.hpp).
+  // A whole sequence from h0 and c0 (0: zeros) to hn and cn, on memory of the session's GPU that the caller
+  // vouches for, in the model's dtype, enqueued in a stream (sprnn/cuda.hpp).
   void run_device(std::int64_t steps, std::uintptr_t x, std::uintptr_t y, std::uintptr_t lengths,
                   bool batch_first, std::uintptr_t h0, std::uintptr_t c0, std::uintptr_t hn,
                   std::uintptr_t cn, std::uintptr_t stream);

@@ -53,8 +53,12 @@ void check_options(const SessionOptions& options) {
   if (options.batch < 1 || options.batch > max_batch) {
     refuse(fmt::format("batch {}, expected 1 to {}", options.batch, max_batch));
   }
-  if (options.threads < 0)
-    refuse(fmt::format("threads {}, expected 1 or more, or 0 to choose", options.threads));
+  constexpr int most_threads = 1024;
+  if (options.threads < 0 || options.threads > most_threads) {
+    refuse(
+        fmt::format("threads {}, expected 1 to {}, or 0 for as many as affinity and the cgroup quota allow",
+                    options.threads, most_threads));
+  }
 }
 
 LayeredSession::LayeredSession(std::shared_ptr<const Packed> packed, int batch, std::int64_t tile_steps)

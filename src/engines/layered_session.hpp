@@ -68,7 +68,7 @@ void check_sequence(const Sequence& sequence, int batch);
 // Whether weights packed under plan `b` fit a session of plan `a`: every direction is laid out alike, for the
 // same cell. Throws Error(invalid_argument) if not.
 void check_same_plan(const Plan& a, const Plan& b);
-// Throws Error(invalid_argument) unless 1 <= batch <= 4096 and threads >= 0.
+// Throws Error(invalid_argument) unless 1 <= batch <= 4096 and 0 <= threads <= 1024.
 void check_options(const SessionOptions& options);
 
 }  // namespace sprnn

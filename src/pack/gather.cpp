@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "base/parallel.hpp"
 #include "pack/gather_order.hpp"
 #include "pack/gather_view.hpp"
 #include "plan/gather_balance.hpp"
@@ -32,16 +33,18 @@ class MatrixPacker {
     }
   }
 
+  // Each CTA writes to places of its own, so the bytes are the same however many threads share them.
   void pack(std::span<const std::int32_t> units, const std::vector<std::int64_t>& positions) {
     const size_t width = static_cast<size_t>(layout_.units_a_cta);
-    for (int cta = 0; cta < layout_.ctas; ++cta) {
-      const auto own = units.subspan(static_cast<size_t>(cta) * width, width);
+    const auto threads = static_cast<size_t>(this_cpu().cpu().threads);
+    parallel_for(static_cast<size_t>(layout_.ctas), threads, [&](size_t cta) {
+      const auto own = units.subspan(cta * width, width);
       const std::vector<std::int32_t> rows =
           rows_by_length(own, summary_.row_nonzeros, layout_.gates, layout_.units);
       for (int pass = 0; pass < static_cast<int>(layout_.passes.size()); ++pass) {
-        pack_pass(cta, pass, rows, own, positions);
+        pack_pass(static_cast<int>(cta), pass, rows, own, positions);
       }
-    }
+    });
   }
 
  private:

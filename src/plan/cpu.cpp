@@ -5,6 +5,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "plan/cpu_cost.hpp"
+#include "plan/cpu_workspace.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 
@@ -37,116 +39,113 @@ constexpr std::array<CpuLayout, 4> layouts = {CpuLayout::dense, CpuLayout::colum
                                               CpuLayout::row};
 constexpr std::int64_t max_indexed_cols = 65536;  // column numbers are 16 bits wide
 
-// A core that the constants below were measured on: docs/cpu.md has the table behind each of them.
-constexpr double cycles_per_us = 3000.0;
-constexpr double l2_bytes_per_cycle = 40.0;
-constexpr double l3_bytes_per_cycle = 10.5;
-constexpr std::int64_t projection_samples = 32;  // timesteps x batch that share one pass over w_ih
-constexpr double exchange_us = 0.4;
-constexpr double cell_cycles_per_unit = 10.0;
+// W_ih may cost this much of a step in a long sequence if a call with one timestep gains by it.
+constexpr double most_slower = 1.1;
 
-// Slower instruction sets take this many times the cycles of AVX-512.
-double isa_factor(const std::string& isa) { return isa == "avx512" ? 1.0 : isa == "avx2" ? 2.5 : 20.0; }
-
-struct Work {
-  double cycles = 0.0;  // of one thread doing everything
-  double bytes = 0.0;   // of weights read
-};
-
-// One pass over the matrix for `samples` vectors at once.
-Work work_of(CpuLayout layout, const MatrixSummary& m, std::int64_t samples) {
-  const auto s = static_cast<double>(samples);
-  const auto vectors_along_samples = static_cast<double>((samples + 15) / 16);
-  const auto nonzeros = static_cast<double>(m.nonzeros());
-  const auto rows = static_cast<double>(m.rows);
-  switch (layout) {
-    case CpuLayout::none:
-      break;
-    case CpuLayout::dense: {
-      const double columns = static_cast<double>((m.rows + cpu_group_rows - 1) / cpu_group_rows * m.cols);
-      return {columns * std::max(1.0, 0.62 * s), columns * 64};
-    }
-    case CpuLayout::columns: {
-      const auto columns = static_cast<double>(m.group_columns);
-      return {columns * (1.2 + 0.7 * s), columns * 66};
-    }
-    case CpuLayout::tile: {
-      const auto slots = static_cast<double>(m.tile_slots);
-      return {slots * (1.3 + 1.4 * s), slots * 77};
-    }
-    case CpuLayout::row:
-      return {rows * 12 + nonzeros * (samples == 1 ? 0.7 : 1.5 * vectors_along_samples), nonzeros * 6};
-  }
-  return {};
-}
-
-double microseconds(const Work& work, const CpuDescription& cpu) {
-  const double threads = cpu.threads;
-  const double bytes = work.bytes / threads;
-  // Every other step reads backwards, so most of the L2 cache is of use however large the whole is.
-  const double near = std::min(bytes, 0.8 * static_cast<double>(cpu.l2_bytes));
-  const double reading = near / l2_bytes_per_cycle + (bytes - near) / l3_bytes_per_cycle;
-  return std::max(work.cycles / threads * isa_factor(cpu.isa), reading) / cycles_per_us;
-}
-
-struct Choice {
+struct Candidate {
   CpuLayout layout = CpuLayout::none;
-  double microseconds = 0.0;
+  double microseconds = 0.0;  // a timestep of a long sequence
+  double single = 0.0;        // a call with one timestep, W_hh's product included
 };
 
-// The cheapest layout for a matrix that is applied to `samples` vectors at a time, in microseconds for each
-// `per` of them.
-Choice choose(const std::string& name, const MatrixSummary& m, std::int64_t samples, double per,
-              const CpuDescription& cpu, std::optional<CpuLayout> wish, std::vector<Rejected>& rejected) {
-  if (m.rows == 0) {
-    if (wish && *wish != CpuLayout::none) {
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("{} as {}: the model has no such matrix", name, to_string(*wish)));
-    }
-    return {};
-  }
-  std::vector<Choice> candidates;
+void check_wish(const std::string& name, const MatrixSummary& m, std::optional<CpuLayout> wish) {
+  if (!wish || (*wish == CpuLayout::none) == (m.rows == 0)) return;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("{} as {}: the {}", name, to_string(*wish),
+                          m.rows == 0 ? "model has no such matrix" : "matrix is there"));
+}
+
+// The layouts that can hold the matrix at all, with what `cost` says of each.
+template <class Cost>
+std::vector<Candidate> candidates_of(const std::string& name, const MatrixSummary& m,
+                                     std::optional<CpuLayout> wish, std::vector<Rejected>& rejected,
+                                     Cost&& cost) {
+  std::vector<Candidate> candidates;
   for (const CpuLayout layout : layouts) {
-    if (layout != CpuLayout::dense && m.cols > max_indexed_cols) {
-      const std::string reason =
-          fmt::format("column numbers are 16 bits wide: {} columns, at most {}", m.cols, max_indexed_cols);
-      if (wish == layout)
-        throw Error(ErrorCode::unsupported, fmt::format("{} as {}: {}", name, to_string(layout), reason));
-      rejected.push_back({fmt::format("{} as {}", name, to_string(layout)), reason, 0.0});
+    if (layout == CpuLayout::dense || m.cols <= max_indexed_cols) {
+      candidates.push_back(cost(layout));
       continue;
     }
-    candidates.push_back(
-        {layout, microseconds(work_of(layout, m, samples), cpu) * per / static_cast<double>(samples)});
+    const std::string reason =
+        fmt::format("column numbers are 16 bits wide: {} columns, at most {}", m.cols, max_indexed_cols);
+    if (wish == layout)
+      throw Error(ErrorCode::unsupported, fmt::format("{} as {}: {}", name, to_string(layout), reason));
+    rejected.push_back({fmt::format("{} as {}", name, to_string(layout)), reason, 0.0});
   }
-  Choice best = *std::min_element(candidates.begin(), candidates.end(), [](const Choice& a, const Choice& b) {
-    return a.microseconds < b.microseconds;
-  });
-  if (wish) {
-    const auto found = std::find_if(candidates.begin(), candidates.end(),
-                                    [&](const Choice& c) { return c.layout == *wish; });
-    if (found == candidates.end()) {
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("{} as {}: the matrix is there", name, to_string(*wish)));
-    }
-    best = *found;
-  }
-  for (const Choice& c : candidates) {
-    if (c.layout == best.layout) continue;
-    rejected.push_back({fmt::format("{} as {}", name, to_string(c.layout)),
-                        wish ? fmt::format("{} was asked for", to_string(best.layout))
-                             : fmt::format("{} is {:.1f} times faster", to_string(best.layout),
-                                           c.microseconds / std::max(best.microseconds, 1e-3)),
-                        c.microseconds});
-  }
-  return best;
+  return candidates;
 }
 
-// What a session of `batch` sequences allocates for this direction, beside the state (session.cpp).
-std::int64_t workspace_bytes(const Problem& problem, const DirectionProblem& direction) {
-  const std::int64_t samples = std::max<std::int64_t>(projection_samples, problem.batch);
-  const std::int64_t gates = direction.cell.gates() + (direction.cell.kind == CellKind::gru ? 1 : 0);
-  const std::int64_t h = direction.w_hh.cols + (direction.w_hr.rows > 0 ? problem.hidden_size : 0);
-  return 4 * (samples * (direction.w_ih.cols + gates * problem.hidden_size) + 4 * problem.batch * h);
+bool faster(const Candidate& a, const Candidate& b) { return a.microseconds < b.microseconds; }
+
+std::string reason_against(const Candidate& c, const Candidate& chosen, bool wished) {
+  const std::string_view name = to_string(chosen.layout);
+  if (wished) return fmt::format("{} was asked for", name);
+  const double times = c.microseconds / std::max(chosen.microseconds, 1e-3);
+  if (times >= 1.0) return fmt::format("{} is {:.1f} times faster", name, times);
+  return fmt::format("{} costs little more and makes a call with one timestep {:.1f} times faster", name,
+                     c.single / std::max(chosen.single, 1e-3));
+}
+
+// `rest`: the other parts of a step, which the choice leaves as they are.
+CpuLayout choose(const std::string& name, const std::vector<Candidate>& candidates, double rest,
+                 std::optional<CpuLayout> wish, std::vector<Rejected>& rejected) {
+  Candidate best = *std::min_element(candidates.begin(), candidates.end(), faster);
+  if (wish) {
+    best = *std::find_if(candidates.begin(), candidates.end(),
+                         [&](const Candidate& c) { return c.layout == *wish; });
+  } else {
+    const double limit = (best.microseconds + rest) * most_slower - rest;
+    for (const Candidate& c : candidates) {
+      if (c.microseconds <= limit && c.single < best.single) best = c;
+    }
+  }
+  for (const Candidate& c : candidates) {
+    if (c.layout == best.layout) continue;
+    rejected.push_back({fmt::format("{} as {}", name, to_string(c.layout)),
+                        reason_against(c, best, wish.has_value()), c.microseconds});
+  }
+  return best.layout;
+}
+
+struct Layouts {
+  CpuPlan plan;
+  std::vector<Rejected> rejected;
+};
+
+// For `workers` threads. A plan does not know how many timesteps a call will have: W_ih is chosen last,
+// for long sequences, where many samples share a pass over it, but with an eye on calls with one.
+Layouts choose_layouts(const DirectionProblem& direction, int batch, int workers, const CpuDescription& cpu,
+                       const CpuWishes& wishes) {
+  Layouts chosen;
+  const auto product = [&](const std::string& name, const MatrixSummary& matrix,
+                           std::optional<CpuLayout> wish) {
+    check_wish(name, matrix, wish);
+    if (matrix.rows == 0) return CpuLayout::none;
+    const auto cost = [&](CpuLayout layout) {
+      const double us = microseconds(work_of(layout, matrix, batch, cpu), workers, cpu);
+      return Candidate{layout, us, us};
+    };
+    return choose(name, candidates_of(name, matrix, wish, chosen.rejected, cost), 0.0, wish, chosen.rejected);
+  };
+  CpuPlan& plan = chosen.plan;
+  std::vector<Rejected> before;
+  plan.w_hh = product("w_hh", direction.w_hh, wishes.w_hh);
+  plan.w_hr = product("w_hr", direction.w_hr, wishes.w_hr);
+  before.swap(chosen.rejected);
+
+  check_wish("w_ih", direction.w_ih, wishes.w_ih);
+  const double rest = step_cost(direction, plan, batch, workers, cpu).total();
+  const Work recurrent = work_of(plan.w_hh, direction.w_hh, batch, cpu);
+  const auto cost = [&](CpuLayout layout) {
+    CpuPlan with = plan;
+    with.w_ih = layout;
+    return Candidate{layout, step_cost(direction, with, batch, workers, cpu).input_projection,
+                     microseconds(work_of(layout, direction.w_ih, batch, cpu) + recurrent, workers, cpu)};
+  };
+  plan.w_ih = choose("w_ih", candidates_of("w_ih", direction.w_ih, wishes.w_ih, chosen.rejected, cost), rest,
+                     wishes.w_ih, chosen.rejected);
+  chosen.rejected.insert(chosen.rejected.end(), before.begin(), before.end());
+  return chosen;
 }
 
 }  // namespace
@@ -154,32 +153,42 @@ std::int64_t workspace_bytes(const Problem& problem, const DirectionProblem& dir
 DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
                    const CpuWishes& wishes) {
   const CpuDescription& cpu = device.cpu();
-  const std::int64_t batch = problem.batch;
-  const auto b = static_cast<double>(batch);
-  const std::int64_t samples = std::max(projection_samples / batch * batch, batch);
+  // The layouts decide how many workers gain, the workers which layouts fit into their caches.
+  const CpuPlan by_all = choose_layouts(direction, problem.batch, cpu.threads, cpu, wishes).plan;
+  const int workers = best_workers(direction, by_all, problem.batch, cpu);
+  Layouts chosen = choose_layouts(direction, problem.batch, workers, cpu, wishes);
 
   DirectionPlan result;
   result.layer = direction.layer;
   result.reverse = direction.reverse;
-  const Choice ih = choose("w_ih", direction.w_ih, samples, b, cpu, wishes.w_ih, result.rejected);
-  const Choice hh = choose("w_hh", direction.w_hh, batch, b, cpu, wishes.w_hh, result.rejected);
-  const Choice hr = choose("w_hr", direction.w_hr, batch, b, cpu, wishes.w_hr, result.rejected);
-  result.choice = CpuPlan{ih.layout, hh.layout, hr.layout};
+  result.choice = chosen.plan;
+  result.rejected = std::move(chosen.rejected);
+  const StepCost cost = step_cost(direction, chosen.plan, problem.batch,
+                                  best_workers(direction, chosen.plan, problem.batch, cpu), cpu);
+  result.cost = {{"input projection", cost.input_projection}, {"product", cost.product}};
+  if (chosen.plan.w_hr != CpuLayout::none) result.cost.push_back({"projection", cost.projection});
+  result.cost.push_back({"cell update", cost.cell_update});
+  result.cost.push_back({"exchange", cost.exchange});
 
-  result.cost.push_back({"input projection", ih.microseconds});
-  result.cost.push_back({"product", hh.microseconds});
-  if (hr.layout != CpuLayout::none) result.cost.push_back({"projection", hr.microseconds});
-  result.cost.push_back({"cell update", static_cast<double>(problem.hidden_size) * b * cell_cycles_per_unit *
-                                            isa_factor(cpu.isa) / cpu.threads / cycles_per_us});
-  const int exchanges =
-      (hr.layout != CpuLayout::none ? 2 : 1) + (direction.cell.reset_before_product ? 1 : 0);
-  result.cost.push_back({"exchange", cpu.threads > 1 ? exchange_us * exchanges : 0.0});
-
-  result.packed_bytes = static_cast<std::int64_t>(work_of(ih.layout, direction.w_ih, 1).bytes +
-                                                  work_of(hh.layout, direction.w_hh, 1).bytes +
-                                                  work_of(hr.layout, direction.w_hr, 1).bytes);
-  result.workspace_bytes = workspace_bytes(problem, direction);
+  const auto bytes = [&](CpuLayout layout, const MatrixSummary& matrix) {
+    return static_cast<std::int64_t>(work_of(layout, matrix, 1, cpu).bytes);
+  };
+  result.packed_bytes = bytes(chosen.plan.w_ih, direction.w_ih) + bytes(chosen.plan.w_hh, direction.w_hh) +
+                        bytes(chosen.plan.w_hr, direction.w_hr);
+  // The directions share one, which is counted with the first.
+  if (direction.layer == 0 && !direction.reverse)
+    result.workspace_bytes = workspace_bytes(problem, problem.batch, cpu.threads);
   return result;
+}
+
+std::string threads_text(const Plan& plan, std::size_t direction) {
+  const CpuDescription& cpu = plan.device.cpu();
+  const int workers =
+      best_workers(plan.problem.directions[direction], std::get<CpuPlan>(plan.directions[direction].choice),
+                   plan.problem.batch, cpu);
+  if (workers == cpu.threads) return "";
+  return fmt::format("{} of {} threads work: another would cost more in meeting than it saves", workers,
+                     cpu.threads);
 }
 
 void to_json(nlohmann::json& json, const CpuPlan& plan) {

@@ -23,11 +23,17 @@ std::string matrix_text(const char* name, const MatrixSummary& m) {
                      100.0 * m.density(), *least, *most);
 }
 
-std::string direction_text(const DirectionPlan& d, const DirectionProblem& p) {
+std::string direction_text(const Plan& plan, std::size_t direction) {
+  const DirectionPlan& d = plan.directions[direction];
+  const DirectionProblem& p = plan.problem.directions[direction];
   std::string text =
       fmt::format("layer {}{}: {}\n", d.layer, d.reverse ? ", reverse" : "", to_string(p.cell));
   text += matrix_text("W_ih", p.w_ih) + matrix_text("W_hh", p.w_hh) + matrix_text("W_hr", p.w_hr);
   text += fmt::format("  chosen: {}\n", choice_text(d));
+  if (!plan.device.is_gpu()) {
+    if (const std::string threads = cpu::threads_text(plan, direction); !threads.empty())
+      text += fmt::format("  {}\n", threads);
+  }
   text += fmt::format("  predicted: {:.3g} us a timestep\n", d.microseconds());
   for (const CostPart& part : d.cost)
     text += fmt::format("    {:<24} {:>8.3g} us\n", part.name, part.microseconds);
@@ -63,9 +69,7 @@ std::string to_text(const Plan& plan) {
       device_text(plan.device), p.batch, p.input_size, p.hidden_size,
       p.projection_size > 0 ? fmt::format(", projection {}", p.projection_size) : "", to_string(p.dtype));
   text += fmt::format("state: {}\n", bytes_text(plan.state_bytes()));
-  for (std::size_t i = 0; i < plan.directions.size(); ++i) {
-    text += direction_text(plan.directions[i], p.directions[i]);
-  }
+  for (std::size_t i = 0; i < plan.directions.size(); ++i) text += direction_text(plan, i);
   return text;
 }
 

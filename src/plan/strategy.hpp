@@ -30,6 +30,8 @@ void unpack(const std::vector<Section>& sections, const DirectionPlan& plan, con
 void to_json(nlohmann::json& json, const CpuPlan& plan);
 void from_json(const nlohmann::json& json, CpuPlan& plan);  // throws Error(format)
 [[nodiscard]] std::string to_text(const CpuPlan& plan);     // one line
+// One line on how many of the device's threads work on a direction, empty if all.
+[[nodiscard]] std::string threads_text(const Plan& plan, std::size_t direction);
 
 }  // namespace cpu
 

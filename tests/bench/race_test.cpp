@@ -7,6 +7,7 @@
 #include <atomic>
 #include <thread>
 
+#include "bench/quiet.hpp"
 #include "bench/session_contestant.hpp"
 #include "bench/workload.hpp"
 
@@ -84,6 +85,23 @@ TEST(Race, StopsWhenAskedTo) {
 TEST(Race, MedianOfAnEvenCountIsTheMeanOfTheTwoInTheMiddle) {
   EXPECT_EQ(median({4.0, 1.0, 3.0}), 3.0);
   EXPECT_EQ(median({4.0, 1.0, 3.0, 100.0}), 3.5);
+}
+
+TEST(Quiet, TellsOfLoadAndOfPeersThatTheRaceDisturbed) {
+  EXPECT_GE(load_of_others(), 0.0);
+  PeerResult steady, disturbed, refused;
+  steady.name = "steady";
+  steady.us_per_step_alone = 100.0;
+  steady.timing.us_per_step = 109.0;
+  disturbed = steady;
+  disturbed.name = "disturbed";
+  disturbed.timing.us_per_step = 111.0;
+  refused.name = "refused";
+  refused.refused = "no";
+  EXPECT_THAT(doubts(0.1, {steady, refused}), testing::IsEmpty());
+  EXPECT_THAT(
+      doubts(1.0, {disturbed, steady}),
+      testing::ElementsAre(testing::HasSubstr("1.0 cores"), testing::HasSubstr("disturbed took 111.00")));
 }
 
 TEST(OtherThreads, ASpinningOneIsSeenAndASleepingOneIsNot) {

@@ -60,7 +60,7 @@ TEST(Team, WorkersMeetAndHandOverTheirFlags) {
             }
           }
         },
-        &context);
+        &context, workers);
   }
   for (const int wrong : context.wrong) EXPECT_EQ(wrong, 0);
 }
@@ -80,9 +80,63 @@ TEST(Team, FlagsReachWorkersThatComeLate) {
         ctx.flag[worker] = ctx.team->wait(worker);
         ctx.team->arrive(worker, false);
       },
-      &context);
+      &context, 2);
   EXPECT_TRUE(context.flag[0]);
   EXPECT_TRUE(context.flag[1]);
+}
+
+// Workers that sit out jobs come back in step with the others, flags included.
+TEST(Team, JobsTakeAsManyWorkersAsTheyAskFor) {
+  constexpr int most = 4;
+  cpu::Team team(most);
+  struct Context {
+    cpu::Team* team;
+    int workers;
+    int calls[most];
+    bool flags[most];
+  } context{&team, 0, {}, {}};
+  int expected[most] = {};
+  for (const int workers : {1, 4, 2, 2, 2, 4, 1, 3, 4}) {
+    context.workers = workers;
+    team.run(
+        [](void* c, int worker) noexcept {
+          Context& ctx = *static_cast<Context*>(c);
+          ++ctx.calls[worker];
+          ctx.team->arrive(worker, false);
+          bool flag = ctx.team->wait(worker);
+          ctx.team->arrive(worker, worker == ctx.workers - 1);
+          ctx.flags[worker] = ctx.team->wait(worker) && !flag;
+          ctx.team->arrive(worker, true);
+        },
+        &context, workers);
+    for (int worker = 0; worker < workers; ++worker) {
+      ++expected[worker];
+      EXPECT_TRUE(context.flags[worker]) << "worker " << worker << " of " << workers;
+    }
+    for (int worker = 0; worker < most; ++worker) EXPECT_EQ(context.calls[worker], expected[worker]);
+  }
+}
+
+// By default a session has all threads that the process may use; a layer that is too small for them leaves
+// them asleep. A number that was asked for works.
+TEST(Threads, ASessionHasWhatTheProcessMayUse) {
+  ModelSpec spec = some_lstm();
+  spec.hidden = 20;
+  spec.input = 10;
+  const Model model = random_model(spec);
+  const auto packed = pack_as(model, 1, CpuLayout::tile);
+  const Inputs in = random_inputs(model, 40, 1, 4);
+  const auto usual = cpu_engine().session(packed, {});
+  EXPECT_EQ(usual->threads(), this_cpu().cpu().threads);
+  EXPECT_EQ(usual->threads_at_work(), 1);
+  SessionOptions options;
+  options.threads = 3;
+  const auto asked = cpu_engine().session(packed, options);
+  EXPECT_EQ(asked->threads(), 3);
+  EXPECT_EQ(asked->threads_at_work(), 2);  // 20 units are two groups of 16
+  EXPECT_TRUE(run_engine(*usual, model, in) == run_engine(*asked, model, in));
+  options.threads = 1025;
+  EXPECT_THROW((void)cpu_engine().session(packed, options), Error);
 }
 
 TEST(Threads, OnePackedModelServesManySessionsAtOnce) {

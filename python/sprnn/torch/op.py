@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -11,48 +11,69 @@ from . import dense
 from .dense import Outputs
 from .sessions import Layout, session_for
 
-# x [T, B, I], [B, T, I] with batch_first, or the data of a PackedSequence with its batch_sizes; h0, c0 [L*D, B, ...] or
-# zeros; weights as in torch.nn's _flat_weights; masks of those at the positions `masked`; mode as torch.nn's.
-_ARGUMENTS = (
+_SCHEMA = (
     "Tensor x, Tensor? batch_sizes, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor[] masks, int[] masked, "
     "str mode, int num_layers, bool bidirectional, bool batch_first"
 )
-torch.library.define("sprnn::rnn", f"({_ARGUMENTS}) -> (Tensor y, Tensor hn, Tensor cn)")
-torch.library.define(
-    "sprnn::rnn_backward", f"(Tensor grad_y, Tensor grad_hn, Tensor grad_cn, {_ARGUMENTS}) -> Tensor[]"
-)
+torch.library.define("sprnn::rnn", f"({_SCHEMA}) -> (Tensor y, Tensor hn, Tensor cn)")
+torch.library.define("sprnn::rnn_backward", f"(Tensor grad_y, Tensor grad_hn, Tensor grad_cn, {_SCHEMA}) -> Tensor[]")
 rnn = torch.ops.sprnn.rnn.default
 
 
+class _Call(NamedTuple):
+    """The arguments of an operator, in the order of its schema."""
+
+    x: Tensor  # [T, B, I], [B, T, I] with batch_first, or the data of a PackedSequence with its batch_sizes
+    batch_sizes: Optional[Tensor]
+    h0: Optional[Tensor]  # [L*D, B, ...], or zeros
+    c0: Optional[Tensor]
+    weights: List[Tensor]  # as in torch.nn's _flat_weights
+    masks: List[Tensor]  # of the weights at the positions `masked`
+    masked: List[int]
+    mode: str  # as torch.nn's
+    num_layers: int
+    bidirectional: bool
+    batch_first: bool
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.mode, self.num_layers, self.bidirectional)
+
+    def leaves(self) -> List[Tensor]:
+        """What has a gradient."""
+        return [t for t in (self.x, self.h0, self.c0, *self.weights) if t is not None]
+
+    def detached(self) -> _Call:
+        """The same values, to differentiate by."""
+        return self._each(lambda t: t.detach().requires_grad_())
+
+    def aliased(self) -> _Call:
+        """The same, still part of the graph that they come from; one tensor in two places counts in each."""
+        return self._each(lambda t: t.view_as(t) if t.requires_grad else t.detach().requires_grad_())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> _Call:
+        h0, c0 = (None if t is None else change(t) for t in (self.h0, self.c0))
+        return self._replace(x=change(self.x), h0=h0, c0=c0, weights=[change(w) for w in self.weights])
+
+
 @torch.library.impl("sprnn::rnn", "default")
-def _rnn(
-    x: Tensor,
-    batch_sizes: Optional[Tensor],
-    h0: Optional[Tensor],
-    c0: Optional[Tensor],
-    weights: List[Tensor],
-    masks: List[Tensor],
-    masked: List[int],
-    mode: str,
-    num_layers: int,
-    bidirectional: bool,
-    batch_first: bool,
-) -> Outputs:
-    layout = Layout(mode, num_layers, bidirectional)
+def _rnn(*arguments: Any) -> Outputs:
+    call = _Call(*arguments)
+    x, batch_sizes, weights = call.x, call.batch_sizes, call.weights
     # Into a CUDA graph: lengths lie in the host's memory, from which a replay would copy them.
     capturing = x.is_cuda and torch.cuda.is_current_stream_capturing()
     if x.numel() > 0 and not (capturing and batch_sizes is not None):
         padded, lengths = (x, None) if batch_sizes is None else _padded(x, batch_sizes)
-        batch_first = batch_first and batch_sizes is None
+        batch_first = call.batch_first and batch_sizes is None
         batch = padded.size(0 if batch_first else 1)
-        with session_for(weights, masks, masked, layout, batch, capturing) as session:
+        with session_for(weights, call.masks, call.masked, call.layout, batch, capturing) as session:
             if session is not None:
                 run = _run_cuda if x.is_cuda else _run
-                y, hn, cn = run(session, padded, lengths, h0, c0, weights, layout, batch_first)
+                y, hn, cn = run(session, padded, lengths, call.h0, call.c0, weights, call.layout, batch_first)
                 if lengths is not None:
                     y = torch._VF._pack_padded_sequence(y, lengths, False)[0]
                 return y, hn, cn
-    y, hn, cn = dense.run(x, batch_sizes, h0, c0, weights, masks, masked, *layout, batch_first)
+    y, hn, cn = dense.run(*call)
     return y.contiguous(), hn, cn
 
 
@@ -134,25 +155,15 @@ def _outputs(x: Tensor, batch: int, weights: Sequence[Tensor], layout: Layout) -
 
 
 @torch.library.register_fake("sprnn::rnn")
-def _rnn_fake(
-    x: Tensor,
-    batch_sizes: Optional[Tensor],
-    h0: Optional[Tensor],
-    c0: Optional[Tensor],
-    weights: List[Tensor],
-    masks: List[Tensor],
-    masked: List[int],
-    mode: str,
-    num_layers: int,
-    bidirectional: bool,
-    batch_first: bool,
-) -> Outputs:
-    directions = 2 if bidirectional else 1
-    rows, width = weights[1].shape
-    batch = x.size(0 if batch_first else 1) if h0 is None else h0.size(1)
-    y = x.new_empty((*x.shape[:-1], directions * width))
-    hn = x.new_empty((num_layers * directions, batch, width))
-    cn = x.new_empty((num_layers * directions, batch, rows // 4) if mode == "LSTM" else (0,))
+def _rnn_fake(*arguments: Any) -> Outputs:
+    call = _Call(*arguments)
+    x = call.x
+    states = call.num_layers * (2 if call.bidirectional else 1)
+    rows, width = call.weights[1].shape
+    batch = x.size(0 if call.batch_first else 1) if call.h0 is None else call.h0.size(1)
+    y = x.new_empty((*x.shape[:-1], (2 if call.bidirectional else 1) * width))
+    hn = x.new_empty((states, batch, width))
+    cn = x.new_empty((states, batch, rows // 4) if call.mode == "LSTM" else (0,))
     return y, hn, cn
 
 
@@ -160,49 +171,23 @@ def _rnn_fake(
 # program takes it as a whole.
 
 
+def _gradients(grads: Sequence[Tensor], call: _Call, create_graph: bool = False) -> Tuple[Tensor, ...]:
+    # cuDNN keeps what its backward needs in training only.
+    outputs = dense.run(*call, train=True)
+    count = 3 if call.mode == "LSTM" else 2
+    return torch.autograd.grad(outputs[:count], call.leaves(), grads[:count], create_graph=create_graph)
+
+
 @torch.library.impl("sprnn::rnn_backward", "default")
-def _rnn_backward(
-    grad_y: Tensor,
-    grad_hn: Tensor,
-    grad_cn: Tensor,
-    x: Tensor,
-    batch_sizes: Optional[Tensor],
-    h0: Optional[Tensor],
-    c0: Optional[Tensor],
-    weights: List[Tensor],
-    masks: List[Tensor],
-    masked: List[int],
-    mode: str,
-    num_layers: int,
-    bidirectional: bool,
-    batch_first: bool,
-) -> List[Tensor]:
+def _rnn_backward(grad_y: Tensor, grad_hn: Tensor, grad_cn: Tensor, *arguments: Any) -> List[Tensor]:
     with torch.enable_grad():
-        x, h0, c0 = (None if t is None else t.detach().requires_grad_() for t in (x, h0, c0))  # type: ignore
-        weights = [w.detach().requires_grad_() for w in weights]
-        # cuDNN keeps what its backward needs in training only.
-        outputs = dense.run(
-            x, batch_sizes, h0, c0, weights, masks, masked, mode, num_layers, bidirectional, batch_first, train=True
-        )
-        count = 3 if mode == "LSTM" else 2
-        inputs = [t for t in (x, h0, c0, *weights) if t is not None]
-        grads = torch.autograd.grad(outputs[:count], inputs, (grad_y, grad_hn, grad_cn)[:count])
-    return [g.contiguous() for g in grads]
+        found = _gradients((grad_y, grad_hn, grad_cn), _Call(*arguments).detached())
+    return [g.contiguous() for g in found]
 
 
 @torch.library.register_fake("sprnn::rnn_backward")
-def _rnn_backward_fake(
-    grad_y: Tensor,
-    grad_hn: Tensor,
-    grad_cn: Tensor,
-    x: Tensor,
-    batch_sizes: Optional[Tensor],
-    h0: Optional[Tensor],
-    c0: Optional[Tensor],
-    weights: List[Tensor],
-    *rest: Any,
-) -> List[Tensor]:
-    return [t.new_empty(t.shape) for t in (x, h0, c0, *weights) if t is not None]
+def _rnn_backward_fake(grad_y: Tensor, grad_hn: Tensor, grad_cn: Tensor, *arguments: Any) -> List[Tensor]:
+    return [t.new_empty(t.shape) for t in _Call(*arguments).leaves()]
 
 
 def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Outputs) -> None:
@@ -211,18 +196,17 @@ def _setup_context(ctx: Any, inputs: Tuple[Any, ...], output: Outputs) -> None:
     ctx.save_for_backward(x, batch_sizes, h0, c0, *weights, *masks)
 
 
-def _backward(ctx: Any, grad_y: Tensor, grad_hn: Tensor, grad_cn: Tensor) -> Tuple[Any, ...]:
+def _backward(ctx: Any, *grads: Tensor) -> Tuple[Any, ...]:
     x, batch_sizes, h0, c0, *rest = ctx.saved_tensors
-    weights, masks = rest[: ctx.count], rest[ctx.count :]
-    grads = iter(
-        torch.ops.sprnn.rnn_backward(
-            grad_y, grad_hn, grad_cn, x, batch_sizes, h0, c0, weights, masks, *ctx.options
-        )
-    )
-    of_x, of_h0, of_c0 = (None if t is None else next(grads) for t in (x, h0, c0))
+    call = _Call(x, batch_sizes, h0, c0, rest[: ctx.count], rest[ctx.count :], *ctx.options)
+    if torch.is_grad_enabled():  # create_graph: the gradients are to be differentiated in turn
+        found = iter(_gradients(grads, call.aliased(), create_graph=True))
+    else:
+        found = iter(torch.ops.sprnn.rnn_backward(*grads, *call))
+    of_x, of_h0, of_c0 = (None if t is None else next(found) for t in (x, h0, c0))
     # PyTorch wants the structure of the inputs, and takes a list of numbers as one leaf unless it is empty.
-    of_masked: Optional[List[int]] = None if masks else []
-    return of_x, None, of_h0, of_c0, list(grads), [None] * len(masks), of_masked, None, None, None, None
+    of_masked: Optional[List[int]] = None if call.masks else []
+    return of_x, None, of_h0, of_c0, list(found), [None] * len(call.masks), of_masked, None, None, None, None
 
 
 torch.library.register_autograd("sprnn::rnn", _backward, setup_context=_setup_context)

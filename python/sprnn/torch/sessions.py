@@ -87,8 +87,8 @@ class _Packed:
     def session(self, threads: int) -> Session:
         if self.device.type == "cuda":
             return Session(self.packed, "cuda", self.batch, 0, "", self.device.index, 0.0)
-        session = Session(self.packed, "auto", self.batch, 0, "", 0, 0.0)  # as many threads as are of use,
-        if session.threads > threads:  # but not more than PyTorch may take
+        session = Session(self.packed, "auto", self.batch, 0, "", 0, 0.0)
+        if session.threads_at_work > threads:  # no more than PyTorch may take
             session = Session(self.packed, "auto", self.batch, threads, "", 0, 0.0)
         return session
 

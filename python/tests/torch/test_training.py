@@ -31,6 +31,27 @@ def test_gradcheck(kind, training):
 
 @pytest.mark.parametrize("kind", PAIRS)
 @pytest.mark.parametrize("training", (True, False))
+def test_gradients_of_gradients(kind, training):
+    theirs, ours = make_pair(kind, density=0.5, dtype=torch.float64, sizes=(3, 4), num_layers=2, bidirectional=True)
+    theirs.train(training), ours.train(training)
+    x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(4, 2, 4, dtype=torch.float64, requires_grad=True)
+    hx = (state, state) if isinstance(states(ours, 2, torch.float64), tuple) else state  # one tensor in two places
+
+    def second(layer):
+        y, _ = layer(x, hx)
+        first = torch.autograd.grad((y**3).sum(), (x, state), create_graph=True)
+        penalty = sum((g**2).sum() for g in first)
+        again = torch.autograd.grad(penalty, (x, state), create_graph=True)
+        return again, torch.autograd.grad(sum((g**2).sum() for g in again), x)
+
+    for expected, found in zip(second(theirs), second(ours)):
+        for e, f in zip(expected, found):
+            torch.testing.assert_close(f, e)
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("training", (True, False))
 def test_gradients_are_those_of_torch_on_masked_weights(kind, training):
     theirs, ours = make_pair(kind, density=0.3, num_layers=2, bidirectional=True)
     theirs.train(training), ours.train(training)

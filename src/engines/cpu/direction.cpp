@@ -59,7 +59,7 @@ Bounds split(const std::vector<double>& work, int workers) {
 
 }  // namespace
 
-DirectionData::DirectionData(const Packed& packed, std::size_t direction, int workers) {
+DirectionData::DirectionData(const Packed& packed, std::size_t direction, int at_work) : workers(at_work) {
   const Problem& problem = packed.plan.problem;
   const DirectionPlan& plan = packed.plan.directions[direction];
   const PackedDirection& weights = packed.directions[direction];
@@ -76,8 +76,7 @@ DirectionData::DirectionData(const Packed& packed, std::size_t direction, int wo
   inputs = shapes.w_ih.cols;
   peephole = weights.peephole.empty() ? nullptr : weights.peephole.data();
 
-  const std::int64_t gates = cell->gates();
-  blocks = gates + (separate_n() ? 1 : 0);
+  blocks = gate_blocks(*cell);
   const std::int64_t padded = round_up(units, cpu_group_rows);
   bias = Buffer(blocks * padded);
   for (std::int64_t r = 0; r < static_cast<std::int64_t>(weights.b_ih.size()); ++r) {
@@ -103,23 +102,6 @@ DirectionData::DirectionData(const Packed& packed, std::size_t direction, int wo
     state_groups = split(work, static_cast<int>(std::min<std::int64_t>(workers, shapes.w_hr.groups())));
     state_groups.resize(static_cast<std::size_t>(workers) + 1, shapes.w_hr.groups());
   }
-}
-
-int most_workers(const Packed& packed) {
-  return static_cast<int>(std::min<std::int64_t>(
-      round_up(packed.plan.problem.hidden_size, cpu_group_rows) / cpu_group_rows, 1024));
-}
-
-int useful_workers(const Packed& packed, int batch, int available) {
-  constexpr double values_a_worker = 16384;
-  double least = 0;
-  for (const DirectionProblem& direction : packed.plan.problem.directions) {
-    const double values = static_cast<double>(direction.w_hh.nonzeros()) +
-                          0.3 * static_cast<double>(direction.w_ih.nonzeros()) +
-                          32.0 * static_cast<double>(direction.w_hh.rows);
-    least = std::max(least, values * batch);
-  }
-  return std::clamp(static_cast<int>(least / values_a_worker), 1, available);
 }
 
 }  // namespace sprnn::cpu

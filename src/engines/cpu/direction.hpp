@@ -7,19 +7,10 @@
 
 #include "engines/cpu/buffer.hpp"
 #include "pack/cpu_layout.hpp"
+#include "plan/cpu_workspace.hpp"
 #include "sprnn/pack.hpp"
 
 namespace sprnn::cpu {
-
-[[nodiscard]] constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-// From one sample to the next in arrays by rows: room for the kernels to read 16 beyond the last group, and
-// an odd number of cache lines where it can be, so that samples do not share a cache set.
-[[nodiscard]] constexpr std::int64_t row_stride(std::int64_t values) {
-  return round_up(values, cpu_group_rows) + cpu_group_rows;
-}
 
 // Workers own groups of 16 consecutive units (all gates), so the cell update needs no exchange; worker w
 // owns bounds[w] to bounds[w + 1].
@@ -40,17 +31,12 @@ struct DirectionData {
   // reset comes after the product has n's b_hh apart, in the fourth block, for the recurrent product.
   std::int64_t blocks = 0;
   Buffer bias;
+  int workers = 1;
   Bounds unit_groups;
   Bounds state_groups;  // of the projection's rows
 
   [[nodiscard]] bool separate_n() const { return cell->kind == CellKind::gru && !cell->reset_before_product; }
   [[nodiscard]] bool projected() const { return w_hr.layout != CpuLayout::none; }
 };
-
-// How many workers are of use for these weights when the caller leaves it open: below a few microseconds
-// of work a step, the exchange costs more than another worker saves.
-[[nodiscard]] int useful_workers(const Packed& packed, int batch, int available);
-// The most workers that can own anything.
-[[nodiscard]] int most_workers(const Packed& packed);
 
 }  // namespace sprnn::cpu

@@ -27,6 +27,7 @@ class CpuSession final : public LayeredSession {
   [[nodiscard]] std::string_view engine() const noexcept override { return "cpu"; }
   [[nodiscard]] std::string_view isa() const noexcept override { return kernels_.isa; }
   [[nodiscard]] int threads() const noexcept override { return team_.size(); }
+  [[nodiscard]] int threads_at_work() const noexcept override;
 
  protected:
   void run_direction(std::size_t direction, const DirectionRun& run) override;
@@ -42,7 +43,9 @@ class CpuSession final : public LayeredSession {
   static void work(void* task, int worker) noexcept;
 
   const Kernels& kernels_;
-  std::int64_t tile_steps_;  // timesteps whose input projection is computed together
+  CpuDescription cpu_;           // what runs this session: its threads, its instruction set
+  bool all_work_;                // the caller chose how many threads
+  std::int64_t tile_steps_ = 0;  // timesteps whose input projection is computed together
   std::vector<DirectionData> directions_;
   Exchange x_;      // a tile of the input
   Exchange h_[2];   // of even and odd steps

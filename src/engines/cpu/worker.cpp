@@ -114,7 +114,7 @@ void Worker::stage(std::int64_t first, std::int64_t steps) {
         active(step, b) ? run_.x + time_of(step, b) * run_.x_time + b * run_.x_batch : nullptr;
   }
   const std::int64_t groups = groups_of(data_.inputs);
-  const std::int64_t workers = session_.team_.size();
+  const std::int64_t workers = data_.workers;
   const std::int64_t begin = groups * worker_ / workers * cpu_group_rows;
   const std::int64_t end = std::min(groups * (worker_ + 1) / workers * cpu_group_rows, data_.inputs);
   bool strict = false;

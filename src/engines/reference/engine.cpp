@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -202,9 +201,8 @@ class ReferenceEngine final : public Engine {
       refuse(fmt::format("batch: {}, expected 1 to 4096", options.batch));
     }
     if (options.threads < 0) refuse(fmt::format("threads: {}, expected 0 (all) or more", options.threads));
-    const int available = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-    return std::make_unique<ReferenceSession>(*packed, options.batch,
-                                              options.threads == 0 ? available : options.threads);
+    return std::make_unique<ReferenceSession>(
+        *packed, options.batch, options.threads == 0 ? this_cpu().cpu().threads : options.threads);
   }
 };
 
