@@ -56,14 +56,15 @@ double SessionContestant::run(std::size_t length, std::size_t input_set) {
 }
 
 void SessionContestant::sleep() {
-  // A spinning engine sleeps within milliseconds; two looks in a row, since a thread may be between two
-  // waits.
-  const auto give_up = Clock::now() + std::chrono::seconds(1);
+  // A spinning engine sleeps within milliseconds, but where others keep all cores busy its threads must first
+  // get one again; two looks in a row, since a thread may be between two waits.
+  const auto give_up = Clock::now() + std::chrono::seconds(10);
   for (int asleep = 0; asleep < 2; asleep = other_threads_sleep() ? asleep + 1 : 0) {
     if (Clock::now() > give_up) {
-      throw Error(ErrorCode::internal,
-                  "a thread of this process is still running a second after the engine's last step: timing a "
-                  "peer beside it would not be fair");
+      throw Error(
+          ErrorCode::internal,
+          "a thread of this process is still running ten seconds after the engine's last step: timing a "
+          "peer beside it would not be fair");
     }
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }

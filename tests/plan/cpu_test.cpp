@@ -39,7 +39,7 @@ TEST(CpuPlanner, LooksAtCallsWithOneTimestepWhereThatCostsLittle) {
       const Device device = processor(2);
       const double chosen = make_plan(problem, device).directions.front().microseconds();
       for (const CpuLayout layout : {CpuLayout::dense, CpuLayout::columns, CpuLayout::tile, CpuLayout::row}) {
-        const Plan other = make_plan(problem, device, {.cpu = {layout, {}, {}}, .gather = {}});
+        const Plan other = make_plan(problem, device, {.cpu = {layout, {}, {}}, .gpu = {}});
         EXPECT_LE(chosen, 1.1001 * other.directions.front().microseconds())
             << hidden << " at " << density << ", w_ih as " << to_string(layout);
       }

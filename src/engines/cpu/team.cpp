@@ -48,6 +48,8 @@ struct Patience {
 constexpr Patience within_a_job{microseconds(15), microseconds(200), microseconds(2000), false};
 // The core is the caller's, or whoever wants it.
 constexpr Patience between_jobs{microseconds(0), microseconds(0), microseconds(200), true};
+// A thread that has just been started may never be called.
+constexpr Patience before_the_first_job{microseconds(0), microseconds(0), microseconds(0), true};
 constexpr int first_pauses = 20;
 constexpr microseconds away{10};  // a longer yield: others had the core
 
@@ -157,8 +159,8 @@ void* Team::thread_main(void* start) {
 
 void Team::serve(const Start& start) noexcept {
   std::uint32_t seen = start.jobs;
-  for (;;) {
-    seen = await(lines_[start.worker].jobs, between_jobs, lines_[start.worker].newcomer,
+  for (Patience patience = before_the_first_job;; patience = between_jobs) {
+    seen = await(lines_[start.worker].jobs, patience, lines_[start.worker].newcomer,
                  [seen](std::uint32_t jobs) { return jobs != seen; });
     if (job_ == nullptr) return;
     job_(context_, start.worker);
