@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,6 +38,9 @@ struct Sequence {
   float* y = nullptr;  // [T, B, D*R] or [B, T, D*R]; padded steps are written as zeros
   const std::int64_t* lengths = nullptr;  // [B], each in 1..T, or null: all T
   bool batch_first = false;
+  // Asked every tenth of a second or so, on the caller's thread, by engines cpu and interpreter; false ends
+  // the run with Error(interrupted), and the state must be set or reset before the next one.
+  std::function<bool()> keep_going{};
 };
 
 // Not safe for concurrent calls; different sessions are independent. `run` of any engine but the

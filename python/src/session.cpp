@@ -171,15 +171,24 @@ void PythonSession::run(const Sequence& sequence) {
       streamable_ && sequence.lengths == nullptr && (!sequence.batch_first || session_->batch() == 1);
   constexpr std::chrono::milliseconds patience{100};
   Sequence part = sequence;
+  if (!in_parts) {
+    part.keep_going = [] {
+      const nb::gil_scoped_acquire held;
+      return PyErr_CheckSignals() == 0;
+    };
+  }
   std::int64_t most = 256;  // timesteps a part
   for (std::int64_t done = 0;;) {
     part.steps = in_parts ? std::min(most, sequence.steps - done) : sequence.steps;
     part.x = sequence.x + done * session_->batch() * input_size_;
     part.y = sequence.y + done * session_->batch() * output_size_;
     const auto begin = std::chrono::steady_clock::now();
-    {
+    try {
       const nb::gil_scoped_release released;
       session_->run(part);
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::interrupted && PyErr_Occurred() != nullptr) throw nb::python_error();
+      throw;
     }
     done += part.steps;
     if (done >= sequence.steps) return;

@@ -13,10 +13,14 @@
 
 namespace sprnn {
 
-// Throws nlohmann's exception, or Error(format) for a document that nests deeper than any of ours: dump() and
-// copies take a stack frame a level, so such a file would end the process.
+// Throws nlohmann's exception, or Error(format) for bytes that are not UTF-8, which that would repeat, and for a
+// document that nests deeper than any of ours: dump() and copies take a stack frame a level, so such a file would end
+// the process.
 [[nodiscard]] inline nlohmann::json parse_json(std::string_view text) {
   static constexpr int max_depth = 32;
+  if (const std::size_t at = utf8_length(text); at < text.size()) {
+    throw Error(ErrorCode::format, fmt::format("JSON: byte {} is not UTF-8", at));
+  }
   return nlohmann::json::parse(text, [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     if (depth > max_depth) {
       throw Error(ErrorCode::format, fmt::format("JSON nests deeper than {} levels", max_depth));

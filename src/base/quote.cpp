@@ -45,6 +45,16 @@ void append_escaped(std::string& out, std::string_view text) {
 
 }  // namespace
 
+std::size_t utf8_length(std::string_view text) noexcept {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t length = sequence_length(text.substr(at));
+    if (length == 0) break;
+    at += length;
+  }
+  return at;
+}
+
 std::string quote(std::string_view text) {
   constexpr std::size_t longest = 200;
   constexpr std::size_t part = 90;

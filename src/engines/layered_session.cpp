@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "plan/problem_check.hpp"
 #include "sprnn/error.hpp"
@@ -106,11 +107,11 @@ void LayeredSession::run(const Sequence& sequence) {
       }
       tile.lengths = lengths_.data();
     }
-    run_tile(tile);
+    run_tile(tile, sequence);
   }
 }
 
-void LayeredSession::run_tile(const DirectionRun& tile) {
+void LayeredSession::run_tile(const DirectionRun& tile, const Sequence& sequence) {
   const auto width = static_cast<std::int64_t>(state_.directions_a_layer() * state_.width());
   const std::size_t layers = problem_.directions.size() / state_.directions_a_layer();
   DirectionRun layer = tile;
@@ -130,8 +131,26 @@ void LayeredSession::run_tile(const DirectionRun& tile) {
       run.y += i * state_.width();
       run.h = state_.h_of(d);
       run.c = state_.c_of(d);
-      run_direction(d, run);
+      run_parts(d, run, sequence);
     }
+  }
+}
+
+void LayeredSession::run_parts(std::size_t direction, DirectionRun run, const Sequence& sequence) {
+  using Clock = std::chrono::steady_clock;
+  if (!sequence.keep_going) {
+    run.end = run.steps;
+    return run_direction(direction, run);
+  }
+  constexpr std::chrono::milliseconds patience{100};
+  std::int64_t most = 64;  // timesteps a part
+  while (run.end < run.steps) {
+    if (!sequence.keep_going()) throw Error(ErrorCode::interrupted, "the run was interrupted");
+    const Clock::time_point start = Clock::now();
+    run.begin = run.end;
+    run.end = std::min(run.begin + most, run.steps);
+    run_direction(direction, run);
+    if (Clock::now() - start < patience / 2) most *= 2;
   }
 }
 

@@ -17,6 +17,8 @@ namespace sprnn {
 // the first layer: the engine rounds what it reads.
 struct DirectionRun {
   std::int64_t steps = 0;
+  // Those to run now, in the direction's own order; h and c are the state before and after them.
+  std::int64_t begin = 0, end = 0;
   const float* x = nullptr;
   std::int64_t x_time = 0, x_batch = 0;
   float* y = nullptr;
@@ -53,7 +55,8 @@ class LayeredSession : public Session {
   std::shared_ptr<const Packed> packed_;
 
  private:
-  void run_tile(const DirectionRun& tile);
+  void run_tile(const DirectionRun& tile, const Sequence& sequence);
+  void run_parts(std::size_t direction, DirectionRun run, const Sequence& sequence);
   void reserve(std::int64_t steps);
 
   SessionState state_;

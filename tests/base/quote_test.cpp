@@ -24,6 +24,13 @@ TEST(Quote, EscapesWhatIsNotUtf8) {
   EXPECT_EQ(quote("\xf4\x90\x80\x80"), "'\\xf4\\x90\\x80\\x80'");  // beyond U+10FFFF
 }
 
+TEST(Quote, FindsTheFirstByteThatIsNotUtf8) {
+  EXPECT_EQ(utf8_length(""), 0U);
+  EXPECT_EQ(utf8_length("a\xc3\xa4z"), 4U);
+  EXPECT_EQ(utf8_length("ab\xffz"), 2U);
+  EXPECT_EQ(utf8_length("ab\xc3"), 2U);
+}
+
 TEST(Quote, CutsLongText) {
   const std::string text = quote(std::string(10'000, 'a') + "end");
   EXPECT_LT(text.size(), 220U);

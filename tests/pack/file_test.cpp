@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/quote.hpp"
 #include "sprnn/engine.hpp"
 #include "sprnn/error.hpp"
 #include "support/random_model.hpp"
@@ -94,6 +95,8 @@ std::string refusal(const Bytes& bytes) {
     return "";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+    const std::string_view message = error.what();
+    EXPECT_EQ(utf8_length(message), message.size()) << quote(message);
     return error.what();
   }
 }

@@ -1,6 +1,9 @@
 """Sessions: what they compute, and every way of calling them."""
 
+import _thread
 import resource
+import threading
+import time
 import tracemalloc
 
 import numpy as np
@@ -205,3 +208,20 @@ def test_an_activation_takes_the_defaults_of_onnx():
     said = sprnn.Model(arrays, sprnn.Cell("lstm", [sprnn.Activation("HardSigmoid", 0.2, 0.5), "Tanh", "Tanh"]))
     unsaid = sprnn.Model(arrays, sprnn.Cell("lstm", ["hardsigmoid", "tanh", "tanh"]))
     assert (said.session()(x) == unsaid.session()(x)).all()
+
+
+@pytest.mark.parametrize("case", [CASES[2], CASES[3]], ids=str)
+def test_ctrl_c_is_heard_within_a_call(case):
+    """Also where the call cannot be cut into chunks: sequences of different lengths, a reverse direction, batch_first."""
+    _, model = model_of(case)
+    steps = 400_000  # seconds
+    x = np.zeros((2, steps, model.input_size), np.float32)
+    session = model.session(engine="cpu", batch=2)
+    timer = threading.Timer(0.1, _thread.interrupt_main)
+    begin = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        session(x, lengths=[steps, steps - 5], batch_first=True)
+    assert time.monotonic() - begin < 2
+    session.reset()
+    assert session(x[:, :3].copy(), batch_first=True).shape == (2, 3, model.output_size)

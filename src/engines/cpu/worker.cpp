@@ -39,8 +39,8 @@ Worker::Worker(CpuSession& session, const DirectionData& data, const DirectionRu
 
 void Worker::run() noexcept {
   load_state();
-  for (std::int64_t first = 0; first < run_.steps; first += session_.tile_steps_) {
-    const std::int64_t steps = std::min(session_.tile_steps_, run_.steps - first);
+  for (std::int64_t first = run_.begin; first < run_.end; first += session_.tile_steps_) {
+    const std::int64_t steps = std::min(session_.tile_steps_, run_.end - first);
     stage(first, steps);
     project(steps);
     for (std::int64_t s = 0; s < steps; ++s) step(first, s);

@@ -54,7 +54,7 @@ void DirectionRunner::run_group(const DirectionRun& run, int first_entry, int en
     }
   };
   for_each_state([](float& image, float& state) { image = state; });
-  for (std::int64_t i = 0; i < run.steps; ++i) {
+  for (std::int64_t i = run.begin; i < run.end; ++i) {
     step(run, reverse_ ? run.steps - 1 - i : i, first_entry, entries);
   }
   for_each_state([](float& image, float& state) { state = image; });
