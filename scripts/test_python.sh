@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Tests the Python package (results in build/results/python*.xml, JUnit):
 #   all layers with the environment `full` of scripts/python_env.sh, where the wheel of scripts/wheel.sh is installed;
+#   the torch and ONNX layers once more on a module with the address and undefined-behaviour sanitizers (the arrays layer
+#   has that in `make test`);
 #   the arrays layer on each interpreter of SPRNN_PYTHONS, by default python3.10 to python3.13.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -9,8 +11,8 @@ mkdir -p "$results"
 rm -f "$results"/python*.xml
 status=0
 
-pytest() { # pytest PYTHON RESULT TESTS: never the package of the source tree
-  "$1" -m pytest -q -p no:cacheprovider -c pyproject.toml --junitxml "$results/$2.xml" "$3" || status=1
+pytest() { # pytest PYTHON RESULT TESTS...: never the package of the source tree
+  "$1" -m pytest -q -p no:cacheprovider -c pyproject.toml --junitxml "$results/$2.xml" "${@:3}" || status=1
 }
 
 env=build/env/full/bin/python
@@ -18,6 +20,20 @@ if "$env" -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl; 
   echo "python: all layers, from the wheel"
   pytest $env python python/tests
 else
+  status=1
+fi
+
+# The interpreter has no sanitizer, so its runtime is loaded first, and libstdc++ with it so that exceptions are caught.
+# Leaks are not looked for: Python and PyTorch keep what they allocate until the process ends.
+echo "python: the torch and ONNX layers, with sanitizers (leaks are not looked for: Python and PyTorch leak on purpose)"
+log=build/asan-python.log
+if cmake --preset asan -B build/asan-python -DSPRNN_BUILD_PYTHON=ON -DPython_EXECUTABLE="$PWD/$env" >"$log" 2>&1 &&
+   cmake --build build/asan-python --parallel "${JOBS:-$(nproc)}" --target sprnn_python >>"$log" 2>&1; then
+  LD_PRELOAD=$(g++ -print-file-name=libasan.so):$(g++ -print-file-name=libstdc++.so) PYTHONPATH=build/asan-python/python \
+    ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1 \
+    pytest $env python-asan python/tests/torch python/tests/onnx
+else
+  tail -n 20 "$log" >&2
   status=1
 fi
 

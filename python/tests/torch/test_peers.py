@@ -1,6 +1,7 @@
 """The rivals of the race on the CPU that are written in Python (bench/peers) compute the layer that they are sent."""
 
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -22,6 +23,7 @@ def race(peer, layer, x, lengths, runs):
     ours, theirs = socket.socketpair()
     command = [sys.executable, str(PEERS / "main.py")]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}
+    environment |= {name: os.environ[name] for name in ("LD_PRELOAD", "ASAN_OPTIONS") if name in os.environ}
     with theirs:
         process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment)
     channel = Channel(ours.detach())
