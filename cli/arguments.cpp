@@ -128,7 +128,8 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   number("--groups", wishes.groups, 1, 4096, "Groups of CTAs that each hold all weights");
   number("--ctas", wishes.ctas, 1, 4096, "CTAs of a group, one an SM");
   number("--warps", wishes.warps, 4, 32, "Warps of a CTA, a multiple of 4");
-  number("--lanes", wishes.lanes_a_row, 1, 32, "Lanes that sum a row: 1, 2, 4, ... 32");
+  number("--lanes", wishes.lanes, 1, 32,
+         "Lanes of a row group, which sums a row or a part of one: 1, 2, 4, ... 32");
   number("--poll-wait", wishes.poll_wait_cycles, 0, 1 << 20,
          "Cycles between a CTA's own store and its first poll");
   const auto flag = [&](const std::string& name, std::optional<bool>& wish, bool value,

@@ -1,9 +1,9 @@
 // The GPU strategy `gather`: non-zeros as (offset, value) pairs in registers, hidden state in shared memory.
 //
-// Each CTA owns some units with all their rows. A row is summed by `lanes_a_row` lanes; when a CTA has more
-// rows than lanes can take at once, they follow in further row passes, the longest rows first. A slot is the
-// place of one pair in one lane; every lane has the same number of slots in a pass, so that the kernel's
-// loops are constants.
+// Each CTA owns some units with all their rows. Its lanes form row groups of `lanes`, and a row is summed by
+// as many row groups as its length takes, its parts; when a CTA has more rows than row groups, each takes a
+// row a pass, the longest rows first. A slot is the place of one pair in one lane; every lane has the same
+// number of slots in a pass, so that the kernel's loops are constants.
 #pragma once
 
 #include <optional>
@@ -26,7 +26,8 @@ struct RowPass {
 // How one recurrent matrix lies over the CTAs of a group.
 struct GatherMatrix {
   int units_a_cta = 0;     // a unit has G rows in W_hh, one in W_hr
-  int lanes_a_row = 32;    // 1, 2, 4, ... 32
+  int lanes = 32;          // of a row group: 1, 2, 4, ... 32
+  int parts = 1;           // of the row that has most; 1 when there are several passes
   int offset_unit = 1;     // bytes of state that one step of a 16-bit offset stands for
   bool half_sums = false;  // fp16: 4 products are summed in half precision, then in fp32
   std::vector<RowPass> passes;

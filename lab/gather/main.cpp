@@ -100,7 +100,7 @@ PlanOptions wishes_of(const Case& c) {
   wish("groups", wishes.gpu.groups);
   wish("ctas", wishes.gpu.ctas);
   wish("warps", wishes.gpu.warps);
-  wish("lanes", wishes.gpu.lanes_a_row);
+  wish("lanes", wishes.gpu.lanes);
   wish("wait", wishes.gpu.poll_wait_cycles);
   if (c.options.count("opaque") != 0) wishes.gpu.opaque_pairs = c.flag("opaque");
   return wishes;

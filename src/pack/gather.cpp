@@ -19,8 +19,7 @@ using std::size_t;
 
 using gpu::section;
 
-// Packs one matrix CTA by CTA: its rows, the longest first, to passes and row groups; then each warp's pairs
-// in bank-aware order.
+// Packs one matrix CTA by CTA: its rows to passes and row groups, then each warp's pairs in bank-aware order.
 class MatrixPacker {
  public:
   MatrixPacker(const Matrix& matrix, const MatrixSummary& summary, const MatrixLayout& layout, DType dtype,
@@ -39,8 +38,8 @@ class MatrixPacker {
     const auto threads = static_cast<size_t>(this_cpu().cpu().threads);
     parallel_for(static_cast<size_t>(layout_.ctas), threads, [&](size_t cta) {
       const auto own = units.subspan(cta * width, width);
-      const std::vector<std::int32_t> rows =
-          rows_by_length(own, summary_.row_nonzeros, layout_.gates, layout_.units);
+      const std::vector<std::int32_t> rows = assign_rows(own, summary_.row_nonzeros, layout_);
+      if (rows.empty()) refuse_rows(fmt::format("a row of CTA {}", cta));
       for (int pass = 0; pass < static_cast<int>(layout_.passes.size()); ++pass) {
         pack_pass(static_cast<int>(cta), pass, rows, own, positions);
       }
@@ -55,27 +54,41 @@ class MatrixPacker {
     std::vector<std::vector<Entry>> warp_rows(static_cast<size_t>(groups_a_warp));
     for (int first = 0; first < layout_.row_groups(); first += groups_a_warp) {
       for (int g = 0; g < groups_a_warp; ++g) {
-        const size_t rank = static_cast<size_t>(pass) * static_cast<size_t>(layout_.row_groups()) +
-                            static_cast<size_t>(first + g);
-        const std::int32_t local = rank < rows.size() ? rows[rank] : -1;
-        row_map_[layout_.row_map_index(cta, pass, first + g)] = local;
-        std::vector<Entry>& pairs = warp_rows[static_cast<size_t>(g)];
-        pairs.clear();
-        if (local < 0) continue;
-        const std::int64_t row =
-            local % layout_.gates * layout_.units + units[static_cast<size_t>(local / layout_.gates)];
-        collect(row, positions, pairs);
-        if (pairs.size() > static_cast<size_t>(slots) * static_cast<size_t>(layout_.lanes)) {
-          throw Error(
-              ErrorCode::invalid_argument,
-              fmt::format(
-                  "{}: row {} has {} non-zeros, the plan has room for {}; make a plan for these weights",
-                  layout_.name, row, pairs.size(), slots * layout_.lanes));
+        const auto index = static_cast<size_t>(pass * layout_.row_groups() + first + g);
+        row_map_[layout_.row_map_index(cta, pass, first + g)] = rows[index];
+        warp_rows[static_cast<size_t>(g)] =
+            rows[index] < 0 ? std::vector<Entry>() : part(rows, index, units, positions);
+        if (warp_rows[static_cast<size_t>(g)].size() > static_cast<size_t>(slots * layout_.lanes)) {
+          refuse_rows(fmt::format("row {} of CTA {}", rows[index], cta));
         }
       }
       store(cta, pass, first * layout_.lanes, slots,
             arrange(warp_rows, layout_.lanes, slots, layout_.image, bank_order_));
     }
+  }
+
+  [[noreturn]] void refuse_rows(const std::string& what) const {
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("{}: {} has more non-zeros than the plan has room for; make a plan for these weights",
+                    layout_.name, what));
+  }
+
+  // The pairs of a row group: an even part of its row.
+  [[nodiscard]] std::vector<Entry> part(const std::vector<std::int32_t>& rows, size_t index,
+                                        std::span<const std::int32_t> units,
+                                        const std::vector<std::int64_t>& positions) const {
+    const std::int32_t local = rows[index];
+    size_t begin = index, end = index + 1;
+    while (begin > 0 && rows[begin - 1] == local) --begin;
+    while (end < rows.size() && rows[end] == local) ++end;
+    std::vector<Entry> all;
+    collect(local % layout_.gates * layout_.units + units[static_cast<size_t>(local / layout_.gates)],
+            positions, all);
+    const auto boundary = [&](size_t k) {
+      return all.begin() + static_cast<std::ptrdiff_t>(all.size() * k / (end - begin));
+    };
+    return {boundary(index - begin), boundary(index + 1 - begin)};
   }
 
   void collect(std::int64_t row, const std::vector<std::int64_t>& positions,

@@ -13,7 +13,7 @@ using std::size_t;
 
 using gpu::refuse;
 
-// Every row of the CTA's units once, and -1 in the other places.
+// Every row of the CTA's units, its parts next to each other, and -1 in the other places.
 void check_row_map(const MatrixView& view) {
   const MatrixLayout& layout = view.layout;
   std::vector<bool> seen(static_cast<size_t>(layout.rows_a_cta()));
@@ -22,13 +22,21 @@ void check_row_map(const MatrixView& view) {
     const std::int32_t* units = view.units + std::int64_t{cta} * layout.units_a_cta;
     int expected = 0;
     for (int u = 0; u < layout.units_a_cta; ++u) expected += units[u] >= 0 ? layout.gates : 0;
-    int count = 0;
+    int count = 0, parts = 0;
+    std::int32_t last = -1;
     for (int pass = 0; pass < static_cast<int>(layout.passes.size()); ++pass) {
       for (int group = 0; group < layout.row_groups(); ++group) {
         const std::int32_t row = view.local_row(cta, pass, group);
+        const bool same = row == last;
+        last = row;
         if (row == -1) continue;
         const bool exists = row >= 0 && row < layout.rows_a_cta() && units[row / layout.gates] >= 0;
         if (!exists) refuse("{}.row_map: CTA {} has no row {}", layout.name, cta, row);
+        parts = same ? parts + 1 : 1;
+        if (parts > layout.parts) {
+          refuse("{}.row_map: CTA {} has row {} in more than {} parts", layout.name, cta, row, layout.parts);
+        }
+        if (same) continue;
         if (seen[static_cast<size_t>(row)])
           refuse("{}.row_map: CTA {} has row {} twice", layout.name, cta, row);
         seen[static_cast<size_t>(row)] = true;

@@ -53,6 +53,54 @@ std::vector<std::int32_t> rows_by_length(std::span<const std::int32_t> units,
   return rows;
 }
 
+std::vector<std::int32_t> assign_rows(std::span<const std::int32_t> units,
+                                      std::span<const std::int32_t> row_nonzeros,
+                                      const MatrixLayout& layout) {
+  const std::size_t all = layout.passes.size() * static_cast<std::size_t>(layout.row_groups());
+  std::vector<std::int32_t> rows;
+  if (layout.passes.size() > 1) {
+    rows = rows_by_length(units, row_nonzeros, layout.gates, layout.units);
+  } else {
+    for (std::size_t unit = 0; unit < units.size(); ++unit) {
+      for (int gate = 0; units[unit] >= 0 && gate < layout.gates; ++gate) {
+        const std::int32_t nonzeros =
+            row_nonzeros[static_cast<std::size_t>(gate * layout.units + units[unit])];
+        const int parts = parts_of(nonzeros, layout.passes.front().slots(), layout.lanes);
+        if (parts > layout.parts) return {};
+        rows.insert(rows.end(), static_cast<std::size_t>(parts),
+                    static_cast<std::int32_t>(unit) * layout.gates + gate);
+      }
+    }
+  }
+  if (rows.size() > all) return {};
+  rows.resize(all, -1);
+  return rows;
+}
+
+int parts_of(std::int32_t nonzeros, int slots, int lanes) noexcept {
+  return slots == 0 ? 1 : std::max(1, (nonzeros + slots * lanes - 1) / (slots * lanes));
+}
+
+int fewest_slots(std::span<const std::int32_t> longest, int row_groups, int lanes) {
+  const auto enough = [&](int slots) {
+    int groups = 0;
+    for (const std::int32_t nonzeros : longest) groups += parts_of(nonzeros, slots, lanes);
+    return groups <= row_groups;
+  };
+  if (longest.empty()) return 0;
+  int high = (longest.front() + lanes - 1) / lanes;  // a row group each
+  int low = (high + max_parts - 1) / max_parts;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (enough(middle)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return high;
+}
+
 std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzeros, int gates, int ctas,
                                        int units_a_cta) {
   const std::int64_t total = static_cast<std::int64_t>(row_nonzeros.size()) / gates;

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "plan/gather_layout.hpp"
+
 namespace sprnn::gather {
 
 // The unit at each position [ctas * units_a_cta], -1 for none. Longest processing time first: units from
@@ -20,8 +22,23 @@ namespace sprnn::gather {
                                                        std::span<const std::int32_t> row_nonzeros, int gates,
                                                        std::int64_t total_units);
 
+// The row of each row group of a CTA, pass after pass, -1 for none: [passes * row_groups]. In one pass row
+// after row, each with its parts; in several the longest rows first. Empty if the rows need more than the
+// layout has.
+[[nodiscard]] std::vector<std::int32_t> assign_rows(std::span<const std::int32_t> units,
+                                                    std::span<const std::int32_t> row_nonzeros,
+                                                    const MatrixLayout& layout);
+
 // Non-zeros of the longest row over all CTAs at each rank of rows_by_length, [units_a_cta * gates].
 [[nodiscard]] std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzeros, int gates,
                                                      int ctas, int units_a_cta);
+
+// A row of more than `slots` * `lanes` non-zeros is summed in parts by several row groups.
+[[nodiscard]] int parts_of(std::int32_t nonzeros, int slots, int lanes) noexcept;
+inline constexpr int max_parts = 16;
+
+// The fewest slots a lane with which rows of these lengths, as longest_rows gives them, share `row_groups`
+// row groups in one pass.
+[[nodiscard]] int fewest_slots(std::span<const std::int32_t> longest, int row_groups, int lanes);
 
 }  // namespace sprnn::gather

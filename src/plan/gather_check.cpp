@@ -3,6 +3,7 @@
 
 #include <bit>
 
+#include "plan/gather_balance.hpp"
 #include "plan/gather_layout.hpp"
 #include "plan/gpu_check.hpp"
 
@@ -20,15 +21,16 @@ void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_
   const std::int64_t units_a_cta = (units + plan.ctas - 1) / plan.ctas;
   expect(matrix.units_a_cta == units_a_cta, field("units_a_cta"), matrix.units_a_cta,
          fmt::format("{}", units_a_cta));
-  expect_in(field("lanes_a_row"), matrix.lanes_a_row, 1, warp_lanes);
-  expect(std::has_single_bit(static_cast<unsigned>(matrix.lanes_a_row)), field("lanes_a_row"),
-         matrix.lanes_a_row, "a power of two");
+  expect_in(field("lanes"), matrix.lanes, 1, warp_lanes);
+  expect(std::has_single_bit(static_cast<unsigned>(matrix.lanes)), field("lanes"), matrix.lanes,
+         "a power of two");
   expect(matrix.offset_unit == 1 || matrix.offset_unit == plan.word_bytes, field("offset_unit"),
          matrix.offset_unit, fmt::format("1 or {}", plan.word_bytes));
-  const std::int64_t row_groups = plan.warps * warp_lanes / matrix.lanes_a_row;
+  const std::int64_t row_groups = plan.warps * warp_lanes / matrix.lanes;
   const std::int64_t passes = (units_a_cta * gates + row_groups - 1) / row_groups;
   expect(static_cast<std::int64_t>(matrix.passes.size()) == passes, field("passes"),
          static_cast<std::int64_t>(matrix.passes.size()), fmt::format("{}", passes));
+  expect_in(field("parts"), matrix.parts, 1, passes > 1 ? 1 : max_parts);
   std::int64_t slots = 0;
   for (const RowPass& pass : matrix.passes) {
     for (const int count : {pass.registers, pass.shared, pass.l2})

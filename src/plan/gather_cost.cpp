@@ -13,9 +13,12 @@ namespace {
 // A pass over the rows ends in shuffles that little hides: 0.08 to 0.2 for each further one of tanh 2304 and
 // LSTM 4096.
 constexpr double pass_us = 0.13;
-// The barriers cost more with more warps: LSTM 2048 with 32, tanh 2304 with 28.
-constexpr int cheap_warps = 16;
-constexpr double warp_us = 0.01;
+// The barriers cost more with more warps, and each sum that a thread of the cell update collects. Both are
+// less than what two plans that differ in nothing else may differ by (0.1), since polls meet the words sooner
+// or later.
+constexpr int cheap_warps = 8;
+constexpr double warp_us = 0.006;
+constexpr double part_us = 0.005;
 
 // Issue slots a pair, from the assembly: 1 to extract the offset, a load a word, 1 to widen the value unless
 // sums are in half precision; then for 4 entries 3 in half precision (2 fused multiply-adds, the sums'
@@ -54,8 +57,9 @@ double product(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype, 
 
   const double cycles = std::max({wavefronts, issue, slots * dependent_cycles});
   const double streamed = static_cast<double>(matrix.block_words(Place::l2)) * 4.0 * plan.ctas;
-  const double fixed =
-      pass_us * static_cast<double>(matrix.passes.size()) + warp_us * std::max(0, plan.warps - cheap_warps);
+  const double fixed = pass_us * static_cast<double>(matrix.passes.size() - 1) +
+                       part_us * matrix.parts * matrix.gates +
+                       warp_us * std::max(0, plan.warps - cheap_warps);
   return cycles / (gpu.clock_ghz * 1e3) + gpu::streaming_cost(plan, streamed, gpu) +
          fixed * gpu::measured_clock_ghz / gpu.clock_ghz;
 }
@@ -71,8 +75,8 @@ std::vector<CostPart> cost(const GatherPlan& plan, const Problem& problem, const
   std::vector<CostPart> parts;
   parts.push_back({"exchange", exchange(layout.state, plan.exchange_word)});
   parts.push_back({"product", plan.passes * product(plan, layout.w_hh, problem.dtype, gpu)});
-  parts.push_back(
-      {"cell update", plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell, gpu)});
+  parts.push_back({"cell update", plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell,
+                                                                 problem.dtype, gpu)});
   if (layout.w_hr) {
     parts.push_back({"projection exchange", exchange(*layout.output, ExchangeWord::stamp)});
     parts.push_back({"projection product", plan.passes * product(plan, *layout.w_hr, problem.dtype, gpu)});

@@ -15,17 +15,16 @@ using nlohmann::json;
 json matrix_to_json(const GatherMatrix& matrix) {
   json passes = json::array();
   for (const RowPass& pass : matrix.passes) passes.push_back({pass.registers, pass.shared, pass.l2});
-  return {{"units_a_cta", matrix.units_a_cta},
-          {"lanes_a_row", matrix.lanes_a_row},
-          {"offset_unit", matrix.offset_unit},
-          {"half_sums", matrix.half_sums},
-          {"passes", std::move(passes)}};
+  return {
+      {"units_a_cta", matrix.units_a_cta}, {"lanes", matrix.lanes},         {"parts", matrix.parts},
+      {"offset_unit", matrix.offset_unit}, {"half_sums", matrix.half_sums}, {"passes", std::move(passes)}};
 }
 
 GatherMatrix matrix_from_json(const json& object) {
   GatherMatrix matrix;
   matrix.units_a_cta = integer_at<int>(object, "units_a_cta");
-  matrix.lanes_a_row = integer_at<int>(object, "lanes_a_row");
+  matrix.lanes = integer_at<int>(object, "lanes");
+  matrix.parts = integer_at<int>(object, "parts");
   matrix.offset_unit = integer_at<int>(object, "offset_unit");
   matrix.half_sums = object.at("half_sums").get<bool>();
   for (const json& pass : object.at("passes")) {
@@ -42,9 +41,10 @@ std::string matrix_text(const GatherMatrix& matrix) {
     sum = {sum.registers + pass.registers, sum.shared + pass.shared, sum.l2 + pass.l2};
   }
   return fmt::format(
-      "{} units a CTA, {} lanes a row, {} row pass{}, slots a lane: {} in registers, {} shared, {} L2",
-      matrix.units_a_cta, matrix.lanes_a_row, matrix.passes.size(), matrix.passes.size() == 1 ? "" : "es",
-      sum.registers, sum.shared, sum.l2);
+      "{} units a CTA, row groups of {} lanes, {} a row{}, slots a lane: {} in registers, {} shared, {} L2",
+      matrix.units_a_cta, matrix.lanes, matrix.parts == 1 ? "one" : fmt::format("up to {}", matrix.parts),
+      matrix.passes.size() == 1 ? "" : fmt::format(", {} row passes", matrix.passes.size()), sum.registers,
+      sum.shared, sum.l2);
 }
 
 }  // namespace

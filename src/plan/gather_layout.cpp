@@ -18,7 +18,8 @@ MatrixLayout make_matrix(const GatherPlan& plan, const GatherMatrix& matrix, std
   layout.ctas = plan.ctas;
   layout.threads = plan.warps * warp_lanes;
   layout.units_a_cta = matrix.units_a_cta;
-  layout.lanes = matrix.lanes_a_row;
+  layout.lanes = matrix.lanes;
+  layout.parts = matrix.parts;
   layout.offset_unit = matrix.offset_unit;
   layout.half_sums = matrix.half_sums;
   layout.wide_values = dtype == DType::fp32;
@@ -136,13 +137,13 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   budget.available = available;
   budget.state = layout.w_hh.image.bytes();
   budget.weights = layout.w_hh.block_words(Place::shared) * word;
-  std::int64_t rows = layout.w_hh.rows_a_cta();
+  std::int64_t sums = layout.w_hh.sum_slots();
   if (layout.w_hr) {
     budget.state += layout.w_hr->image.bytes();
     budget.weights += layout.w_hr->block_words(Place::shared) * word;
-    rows = std::max<std::int64_t>(rows, layout.w_hr->rows_a_cta());
+    sums = std::max(sums, layout.w_hr->sum_slots());
   }
-  budget.sums = rows * group_batch * word;
+  budget.sums = sums * group_batch * word;
   return budget;
 }
 

@@ -45,7 +45,8 @@ struct MatrixLayout {
   int ctas = 1;
   int threads = 128;  // a CTA
   int units_a_cta = 0;
-  int lanes = 32;  // a row
+  int lanes = 32;  // a row group
+  int parts = 1;   // most row groups of a row
   int offset_unit = 1;
   bool half_sums = false;
   bool wide_values = false;  // fp32: a 32-bit value, and two slots' offsets share a register
@@ -56,6 +57,10 @@ struct MatrixLayout {
 
   [[nodiscard]] int rows_a_cta() const noexcept { return units_a_cta * gates; }
   [[nodiscard]] int row_groups() const noexcept { return threads / lanes; }
+  // Places for the sums of a CTA's row groups: neighbours in order, with a gap after a unit where needed.
+  [[nodiscard]] std::int64_t sum_slots() const noexcept {
+    return static_cast<std::int64_t>(passes.size()) * row_groups() + units_a_cta;
+  }
   [[nodiscard]] std::int64_t row_map_size() const noexcept {
     return std::int64_t{ctas} * static_cast<std::int64_t>(passes.size()) * row_groups();
   }
@@ -87,7 +92,9 @@ struct Layout : gpu::Frame {
                                  const DirectionProblem& direction);
 
 // The sections of a packed direction, in order. Between those of gpu_layout.hpp lie, for w_hh and then w_hr:
-//   M.row_map        int32 [ctas][passes][row_groups]: the CTA's row that a row group sums, -1 for none
+//   M.row_map        int32 [ctas][passes][row_groups]: the CTA's row that a row group sums, or sums a part
+//   of; -1
+//                    for none. The parts of a row are neighbours.
 //   M.registers, M.shared, M.l2   pairs, MatrixLayout::block_words of each CTA
 [[nodiscard]] std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);

@@ -23,23 +23,23 @@ using gpu::halves;
 
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
   gpu::check_wishes(problem, gpu, wishes);
-  const int lanes = wishes.lanes_a_row.value_or(1);
+  const int lanes = wishes.lanes.value_or(1);
   if (lanes < 1 || lanes > warp_lanes || !std::has_single_bit(static_cast<unsigned>(lanes)))
-    gpu::refuse_wish("lanes_a_row", lanes, "1, 2, 4, 8, 16 or 32");
+    gpu::refuse_wish("lanes", lanes, "1, 2, 4, 8, 16 or 32");
 }
 
 }  // namespace
 
 std::string Candidate::text() const {
-  return fmt::format("gather, {} group{} of {} CTAs, batch {} a group, {} warps, {} lanes a row", groups,
-                     groups == 1 ? "" : "s", ctas, group_batch, warps, lanes);
+  return fmt::format("gather, {} group{} of {} CTAs, batch {} a group, {} warps, {} lanes a row group",
+                     groups, groups == 1 ? "" : "s", ctas, group_batch, warps, lanes);
 }
 
 std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& gpu,
                                   const GpuWishes& wishes) {
   check_wishes(problem, gpu, wishes);
   const std::int64_t widest = std::max(problem.hidden_size, problem.projection_size);
-  const std::set<int> all_lanes = choices(wishes.lanes_a_row, halves(warp_lanes));
+  const std::set<int> all_lanes = choices(wishes.lanes, halves(warp_lanes));
   const std::set<int> projection_lanes =
       problem.projection_size > 0 ? halves(warp_lanes) : std::set<int>{warp_lanes};
   std::vector<Candidate> all;
@@ -86,15 +86,21 @@ GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate, int off
   matrix.offset_unit = offset_unit;
   matrix.units_a_cta =
       divide_up(projection ? problem_.projection_size : problem_.hidden_size, candidate.ctas);
-  matrix.lanes_a_row = projection ? candidate.projection_lanes : candidate.lanes;
+  matrix.lanes = projection ? candidate.projection_lanes : candidate.lanes;
   // Sums of four halves must not overflow: what W_hr reads is bounded, what W_hh reads if the cell is and
   // nothing is projected.
   matrix.half_sums = problem_.dtype == DType::fp16 &&
                      (projection || (direction_.cell.is_bounded() && problem_.projection_size == 0));
   const std::vector<std::int32_t>& rows = longest(projection, candidate.ctas, matrix.units_a_cta);
-  const std::size_t row_groups = static_cast<std::size_t>(candidate.warps * warp_lanes / matrix.lanes_a_row);
+  const std::size_t row_groups = static_cast<std::size_t>(candidate.warps * warp_lanes / matrix.lanes);
+  if (rows.size() <= row_groups) {
+    const int slots = fewest_slots(rows, static_cast<int>(row_groups), matrix.lanes);
+    matrix.parts = parts_of(rows.front(), slots, matrix.lanes);
+    matrix.passes.push_back({slots, 0, 0});
+    return matrix;
+  }
   for (std::size_t first = 0; first < rows.size(); first += row_groups) {
-    matrix.passes.push_back({divide_up(rows[first], matrix.lanes_a_row), 0, 0});
+    matrix.passes.push_back({divide_up(rows[first], matrix.lanes), 0, 0});
   }
   return matrix;
 }

@@ -13,10 +13,12 @@ struct Point {
 };
 
 // From a CTA's own store to the end of staging, both barriers of a timestep included: what is left of whole
-// kernels (tanh 2304, LSTM 1024, 2048, 2304 and 4096, GRU 1024; one and two groups) without product and cell
-// update.
-constexpr std::array exchange_points = {Point{2, 0.80},  Point{4, 0.82},  Point{9, 0.86},
-                                        Point{18, 1.04}, Point{32, 1.35}, Point{72, 2.20}};
+// kernels (some 60 plans of tanh 2304, LSTM 256 to 4096, GRU 384 and 2560; one to four groups) without
+// product and cell update.
+constexpr std::array exchange_points = {Point{2, 0.72},  Point{4, 0.80},  Point{9, 0.88},
+                                        Point{18, 1.03}, Point{32, 1.27}, Point{72, 2.10}};
+// A group within one side of the L2 (engines/cuda/placement.hpp).
+constexpr double one_side_us = 0.08;
 // tanh 2304, two groups: slices of 70 entries 1.44, of 72 entries 1.34; stored to shared memory 4 and 16
 // bytes at a time.
 constexpr double uneven_slice_us = 0.06;
@@ -27,6 +29,7 @@ constexpr double fence_us = 0.4;          // the same three
 // prices made it 1.17.
 constexpr double update_us = 0.10;
 constexpr double update_us_a_gate = 0.01;
+constexpr double accurate_us = 0.1;  // fp32 has the accurate functions
 
 constexpr double l2_usable = 0.7;  // of the L2 for streamed weights; beyond, they come from memory
 
@@ -50,6 +53,9 @@ double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord w
       static_cast<double>(positions * plan.group_batch) * static_cast<double>(size_of(dtype)) / 1024.0;
   if (plan.stamps && word == ExchangeWord::tag) kib *= dtype == DType::fp32 ? 4.0 / 3.0 : 8.0 / 7.0;
   double us = interpolate(kib);
+  const bool one_side =
+      plan.groups > 1 && 2 * plan.ctas <= gpu.sm_count && 2 * plan.groups * plan.ctas > gpu.sm_count;
+  if (one_side) us -= one_side_us;
   const std::int64_t slice_bytes =
       positions / plan.ctas * plan.group_batch * static_cast<std::int64_t>(size_of(dtype));
   if (slice_bytes % 16 != 0) us += uneven_slice_us;
@@ -58,10 +64,12 @@ double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord w
   return us * measured_clock_ghz / gpu.clock_ghz;
 }
 
-double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, const GpuDescription& gpu) {
+double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType dtype,
+                   const GpuDescription& gpu) {
   const double cells = static_cast<double>(units_a_cta) * plan.group_batch;
   const double rounds = std::ceil(cells / (plan.warps * warp_lanes));
-  const double update = cell == relu_cell() ? 0.0 : update_us + update_us_a_gate * cell.gates();
+  double update = cell == relu_cell() ? 0.0 : update_us + update_us_a_gate * cell.gates();
+  if (dtype == DType::fp32 && update > 0.0) update += accurate_us;
   return rounds * update * measured_clock_ghz / gpu.clock_ghz;
 }
 

@@ -12,7 +12,7 @@ inline constexpr double measured_clock_ghz = 1.98;
 // Of one pass over the batch: a vector of `positions` units, from a CTA's own store to the end of staging.
 [[nodiscard]] double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord word,
                                    DType dtype, const GpuDescription& gpu);
-[[nodiscard]] double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell,
+[[nodiscard]] double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType dtype,
                                  const GpuDescription& gpu);
 // Of `bytes` of weights that lie outside the chip.
 [[nodiscard]] double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu);

@@ -208,7 +208,7 @@ class Pack(CliTest):
         switches = ["--groups", "2", "--ctas", "8", "--warps", "8", "--lanes", "4", "--poll-wait", "37", "--no-stamps",
                     "--no-wide-loads", "--no-bank-order", "--fence", "--opaque-pairs", "on"]
         plan = self.json("explain", "model.safetensors", *target, *switches)["directions"][0]["choice"]
-        self.assertEqual((plan["groups"], plan["ctas"], plan["warps"], plan["w_hh"]["lanes_a_row"]), (2, 8, 8, 4))
+        self.assertEqual((plan["groups"], plan["ctas"], plan["warps"], plan["w_hh"]["lanes"]), (2, 8, 8, 4))
         self.assertEqual((plan["poll_wait_cycles"], plan["word_bytes"]), (37, 2))
         self.assertEqual((plan["stamps"], plan["bank_order"], plan["fence"], plan["opaque_pairs"]),
                          (False, False, True, True))

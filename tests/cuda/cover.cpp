@@ -130,7 +130,7 @@ CoverCase make_case(const Row& row, std::uint64_t seed) {
   if (row[wide] == 1) c.wishes.wide_loads = false;
   if (row[fence] == 1) c.wishes.fence = true;
   if (row[opaque] > 0) c.wishes.opaque_pairs = row[opaque] == 1;
-  if (row[lane] > 0) c.wishes.lanes_a_row = lanes[static_cast<std::size_t>(row[lane])];
+  if (row[lane] > 0) c.wishes.lanes = lanes[static_cast<std::size_t>(row[lane])];
   if (row[warp] > 0) c.wishes.warps = warps[static_cast<std::size_t>(row[warp])];
   if (row[group] == 1) c.wishes.groups = 1;
   if (row[wait] == 1) c.wishes.poll_wait_cycles = 0;
@@ -149,7 +149,7 @@ std::string to_string(const CoverCase& c) {
   wish("wide_loads", c.wishes.wide_loads);
   wish("fence", c.wishes.fence);
   wish("opaque_pairs", c.wishes.opaque_pairs);
-  wish("lanes_a_row", c.wishes.lanes_a_row);
+  wish("lanes", c.wishes.lanes);
   wish("warps", c.wishes.warps);
   wish("groups", c.wishes.groups);
   wish("poll_wait_cycles", c.wishes.poll_wait_cycles);

@@ -71,7 +71,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
                      }});
   }
   std::vector<GpuWishes> wishes;
-  for (const int lanes : {1, 2, 4, 8, 16, 32}) wishes.push_back({.lanes_a_row = lanes});
+  for (const int lanes : {1, 2, 4, 8, 16, 32}) wishes.push_back({.lanes = lanes});
   for (const int groups : {1, 2, 3, 8}) wishes.push_back({.groups = groups});
   for (const int ctas : {1, 2, 3, 16}) wishes.push_back({.ctas = ctas});
   for (const int group_batch : {1, 3, 5, 8}) wishes.push_back({.group_batch = group_batch});

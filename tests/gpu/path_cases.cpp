@@ -15,7 +15,7 @@ constexpr std::int64_t steps = 5;
 Device cramped_gpu() {
   GpuDescription gpu = tiny_gpu().gpu();
   gpu.sm_count = 2;
-  gpu.max_registers_per_thread = 56;
+  gpu.max_registers_per_thread = 112;
   gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = 8192;
   return {"cramped", gpu};
 }
@@ -39,7 +39,7 @@ std::vector<Path> paths() {
   };
   const auto large = [&](const Cell& cell, DType dtype, std::int64_t projection = 0) {
     ModelSpec large_spec = spec(cell, dtype, projection);
-    large_spec.hidden = 60;
+    large_spec.hidden = 90;
     large_spec.density = 0.6;
     return large_spec;
   };
@@ -57,8 +57,8 @@ std::vector<Path> paths() {
       {"exchange", "groups", spec(lstm_cell(), fp16), {.groups = 3, .group_batch = 1}},
       {"exchange", "passes over the batch", spec(gru_cell(), fp16), {.groups = 1, .group_batch = 2}, 5},
       {"exchange", "a state without a stamp", spec(gru_cell(), fp16), {}, 3, Lengths::mixed, {}, false, 8.0F},
-      {"places", "registers, shared memory and L2", large(gru_cell(), fp16), {.warps = 4, .lanes_a_row = 1}},
-      {"places", "registers, shared memory and L2", large(lstm_cell(), fp32, 9), {.warps = 4}},
+      {"places", "registers, shared memory and L2", large(gru_cell(), fp16), {.warps = 4, .lanes = 1}},
+      {"places", "registers, shared memory and L2", large(lstm_cell(), fp32, 9), {.warps = 4, .lanes = 1}},
       {"places",
        "narrow loads, order of columns",
        spec(tanh_cell(), bf16),

@@ -95,7 +95,7 @@ TEST(Oracle, EveryWishGivesTheSameAnswer) {
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, 8, 8, 3);
   std::vector<GpuWishes> all;
-  for (const int lanes : {1, 2, 4, 8, 16, 32}) all.push_back({.lanes_a_row = lanes});
+  for (const int lanes : {1, 2, 4, 8, 16, 32}) all.push_back({.lanes = lanes});
   for (const int groups : {1, 2, 3, 8}) all.push_back({.groups = groups});
   for (const int ctas : {1, 2, 3, 16}) all.push_back({.ctas = ctas});
   for (const int group_batch : {1, 3, 5, 8}) all.push_back({.group_batch = group_batch});

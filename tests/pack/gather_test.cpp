@@ -74,7 +74,7 @@ TEST(RoundTrip, RandomShapesMasksAndWishes) {
     wishes.bank_order = random.chance(0.7);
     wishes.wide_loads = random.chance(0.7);
     wishes.w_ih = one_of(InputStorage::dense, InputStorage::csr);
-    if (random.chance(0.5)) wishes.lanes_a_row = one_of(1, 2, 4, 8, 16, 32);
+    if (random.chance(0.5)) wishes.lanes = one_of(1, 2, 4, 8, 16, 32);
     const int batch = one_of(1, 2, 3, 4, 8, 16, 32);
     SCOPED_TRACE(fmt::format("{}, batch {}", to_string(spec), batch));
     const Model model = random_model(spec);

@@ -8,7 +8,7 @@
 namespace sprnn::cuda {
 
 struct MatrixArrays {
-  DevicePointer registers = 0, shared = 0, l2 = 0, row_map = 0;
+  DevicePointer registers = 0, shared = 0, l2 = 0, sum_of_group = 0, sums_of_row = 0;
 };
 
 struct Arguments {

@@ -1,5 +1,7 @@
 #include "engines/cuda/direction.hpp"
 
+#include "engines/cuda/sum_places.hpp"
+
 #include <algorithm>
 #include <cmath>
 
@@ -40,14 +42,20 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
              std::int64_t{batch} * shape_.plan.tile_steps),
       kernel_(make_kernel(shape_)) {
   const PackedDirection& weights = packed.directions[direction];
-  const auto matrix = [&](const std::string& name) {
+  const gather::View view =
+      gather::make_view(weights.sections, std::get<GatherPlan>(packed.plan.directions[direction].choice),
+                        packed.plan.problem, packed.plan.problem.directions[direction]);
+  const auto matrix = [&](const gather::MatrixView& of) {
+    const std::string& name = of.layout.name;
+    const SumPlaces places = sum_places(of);
     return Matrix{upload_section(weights, name + ".registers"), upload_section(weights, name + ".shared"),
-                  upload_section(weights, name + ".l2"), upload_section(weights, name + ".row_map")};
+                  upload_section(weights, name + ".l2"), upload<std::int32_t>(places.of_group),
+                  upload<std::uint32_t>(places.of_row)};
   };
-  hh_ = matrix("w_hh");
+  hh_ = matrix(view.w_hh);
   unit_map_ = upload_section(weights, "unit_map");
   if (shape_.frame.output) {
-    hr_ = matrix("w_hr");
+    hr_ = matrix(*view.w_hr);
     output_map_ = upload_section(weights, "output_map");
   }
   const std::int32_t* const outputs = gpu::view_maps(weights.sections, shape_.frame).outputs;

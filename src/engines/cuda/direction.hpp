@@ -74,9 +74,9 @@ class GpuDirection {
   KernelShape shape_;
   std::optional<KernelShape> unbounded_shape_;
   struct Matrix {
-    Buffer registers, shared, l2, row_map;
+    Buffer registers, shared, l2, sum_of_group, sums_of_row;
     [[nodiscard]] MatrixArrays arrays() const noexcept {
-      return {registers.get(), shared.get(), l2.get(), row_map.get()};
+      return {registers.get(), shared.get(), l2.get(), sum_of_group.get(), sums_of_row.get()};
     }
   };
   Matrix hh_, hr_;

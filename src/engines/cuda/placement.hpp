@@ -37,8 +37,8 @@ struct Placement {
   bool placed = false;
 };
 
-// Whole groups to sides. Where they do not fit, CTAs lie where they come to lie; so do those of a launch that leaves
-// half of the SMs free for others: to choose, CTAs must be started on all SMs.
+// Whole groups to sides. Where they do not fit, CTAs lie where they come to lie; so do those of a launch that
+// leaves half of the SMs free for others: to choose, CTAs must be started on all SMs.
 [[nodiscard]] Placement place(const std::array<int, 2>& sms, int groups, int ctas);
 
 }  // namespace sprnn::cuda

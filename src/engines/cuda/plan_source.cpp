@@ -48,13 +48,13 @@ std::string image_source(std::string_view name, const gpu::Image& image, int uni
 std::string matrix_source(std::string_view name, std::string_view image, const MatrixLayout& m) {
   std::string text = fmt::format(
       "struct {} {{\n  using Image = {};\n"
-      "  static constexpr int lanes = {}, offset_unit = {}, passes = {};\n"
+      "  static constexpr int rows_a_cta = {}, lanes = {}, parts = {}, offset_unit = {}, passes = {};\n"
       "  static constexpr bool half_sums = {}, wide_values = {};\n"
       "  static constexpr int register_slots = {}, shared_quads = {}, l2_quads = {};\n"
       "  static constexpr int register_block_words = {}, shared_block_words = {}, l2_block_words = {};\n",
-      name, image, m.lanes, m.offset_unit, m.passes.size(), m.half_sums, m.wide_values, m.slots[0],
-      quads(m.slots[1]), quads(m.slots[2]), m.block_words(Place::registers), m.block_words(Place::shared),
-      m.block_words(Place::l2));
+      name, image, m.rows_a_cta(), m.lanes, m.parts, m.offset_unit, m.passes.size(), m.half_sums,
+      m.wide_values, m.slots[0], quads(m.slots[1]), quads(m.slots[2]), m.block_words(Place::registers),
+      m.block_words(Place::shared), m.block_words(Place::l2));
   const auto table = [&](std::string_view field, auto&& value) {
     std::vector<int> values;
     for (std::size_t p = 0; p < m.passes.size(); ++p) values.push_back(value(p));

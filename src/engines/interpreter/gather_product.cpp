@@ -20,16 +20,23 @@ void GatherProduct::run(const StateImage& state, int entries, bool bounded) {
   const gather::MatrixLayout& layout = matrix_.layout;
   half_sums_ = layout.half_sums && bounded;
   for (int cta = 0; cta < layout.ctas; ++cta) {
+    std::int32_t last = -1;
     for (int pass = 0; pass < static_cast<int>(layout.passes.size()); ++pass) {
       for (int group = 0; group < layout.row_groups(); ++group) {
         const std::int32_t row = matrix_.local_row(cta, pass, group);
+        const bool more = row == last;  // a further part of the row
+        last = row;
         if (row < 0) continue;
         for (int lane = 0; lane < layout.lanes; ++lane) {
           sum_lane(cta, pass, group * layout.lanes + lane, state, entries,
                    lane_sums_.data() + static_cast<std::size_t>(lane) * group_batch_);
         }
         reduce_lanes(entries);
-        std::copy_n(lane_sums_.begin(), entries, const_cast<float*>(sums(cta, row)));
+        float* const sum = const_cast<float*>(sums(cta, row));
+        for (int b = 0; b < entries; ++b) {
+          const float part = lane_sums_[static_cast<std::size_t>(b)];
+          sum[b] = more ? sum[b] + part : part;
+        }
       }
     }
   }

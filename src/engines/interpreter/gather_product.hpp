@@ -1,5 +1,5 @@
 // The recurrent product of one timestep from packed pairs: each lane its slots in order, then the lanes of
-// a row by butterfly.
+// a row group by butterfly, then the parts of a row in order.
 #pragma once
 
 #include <vector>

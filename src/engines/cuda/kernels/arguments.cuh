@@ -8,7 +8,8 @@ struct MatrixArrays {
   const u32* registers;  // [CTA] blocks, as MatrixLayout lays them out
   const u32* shared;
   const u32* l2;
-  const int* row_map;  // [CTA][pass][row group]
+  const int* sum_of_group;  // [CTA][pass][row group]: the place of its sum, -1 for none
+  const u32* sums_of_row;   // [CTA][row]: the first place << 8 | places
 };
 
 // Words of `control`, zero at the start.

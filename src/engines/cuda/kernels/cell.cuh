@@ -19,9 +19,8 @@ __device__ __forceinline__ float sigmoid(float x) {
   return fmaf(0.5f, hyperbolic_tangent(0.5f * x), 0.5f);
 }
 
-// x: W_ih x and the biases, a value a gate; sums: the first gate's row, whose gates lie `stride` apart;
-// n_bias: b_hh of a gru's n, which r scales. h is the old state; c in and out.
-__device__ __forceinline__ float update_cell(const float (&x)[GATES], const float* sums, int stride, float n_bias, float h,
+// x: W_ih x and the biases, sums: W_hh h, a value a gate; n_bias: b_hh of a gru's n, which r scales. h is the old state; c in and out.
+__device__ __forceinline__ float update_cell(const float (&x)[GATES], const float (&sums)[GATES], float n_bias, float h,
                                              float& c) {
   if constexpr (CELL == Cell::tanh) {
     return hyperbolic_tangent(x[0] + sums[0]);
@@ -30,14 +29,14 @@ __device__ __forceinline__ float update_cell(const float (&x)[GATES], const floa
     return a > 0.0f ? a : a != a ? a : 0.0f;  // NaN stays NaN, and -0.0 becomes 0
   } else if constexpr (CELL == Cell::gru) {
     const float r = sigmoid(x[0] + sums[0]);
-    const float z = sigmoid(x[1] + sums[stride]);
-    const float n = hyperbolic_tangent(x[2] + r * (sums[2 * stride] + n_bias));
+    const float z = sigmoid(x[1] + sums[1]);
+    const float n = hyperbolic_tangent(x[2] + r * (sums[2] + n_bias));
     return (1.0f - z) * n + z * h;
   } else {
     const float i = sigmoid(x[0] + sums[0]);
-    const float f = sigmoid(x[1] + sums[stride]);
-    const float g = hyperbolic_tangent(x[2] + sums[2 * stride]);
-    const float o = sigmoid(x[3] + sums[3 * stride]);
+    const float f = sigmoid(x[1] + sums[1]);
+    const float g = hyperbolic_tangent(x[2] + sums[2]);
+    const float o = sigmoid(x[3] + sums[3]);
     c = f * c + i * g;
     return o * hyperbolic_tangent(c);
   }

@@ -25,11 +25,17 @@ class Exchange {
 
   // `ring`: [slot][group] quads. `given_up`: in shared memory, becomes 1 when a wait of this CTA is given up.
   __device__ __forceinline__ Exchange(u64* ring, int groups, const Role& role, u32* barrier, volatile u32* given_up)
-      : ring_(ring + 2 * quads * role.group),
-        slot_stride_(2ll * quads * groups),
+      : polled_(ring + 2 * quads * role.group),
+        slot_words_(2 * quads * groups),
         role_(role),
         barrier_(barrier),
-        given_up_(given_up) {}
+        given_up_(given_up),
+        thread_(threadIdx.x) {
+    // Else the compiler reads the special register anew in each timestep, 20 cycles before what waits for it.
+    asm volatile("" : "+r"(thread_));
+    published_ = polled_ + 2 * role.cta * quads_a_cta + (W == Word::tag ? 2 * thread_ : thread_ / word_entries);
+    polled_ += 2 * thread_;
+  }
 
   // Byte address of an entry of a CTA's slice in the image.
   __device__ __forceinline__ static int address(int cta, int entry) {
@@ -40,7 +46,7 @@ class Exchange {
   }
 
   // The state after `step` steps: waits until all of it is there, stages it, and lets the threads meet. If it is given
-  // up, what is staged is anything: look at `given_up` after the next barrier, where that costs nothing.
+  // up, what is staged is anything, and so is what is computed from it; the next `publish` says so.
   template <class WhileWaiting>
   __device__ __forceinline__ void receive(u32 step, unsigned char* image, Status* status, i64 limit, u32 timestep,
                                           WhileWaiting&& while_waiting) {
@@ -52,13 +58,13 @@ class Exchange {
       while (clock64() - begin < POLL_WAIT) {
       }
     }
-    const u64* const slot = ring_ + (step & 1) * slot_stride_;
+    const u64* const slot = polled_ + static_cast<i64>(step & 1) * slot_words_;
     Quad v[quads_a_thread];
     // exchange: poll
     // All quads of a thread are asked for together, and again together those that were not there.
 #pragma unroll
     for (int i = 0; i < quads_a_thread; ++i) {
-      if (has_quad(i)) v[i] = load(slot + 2 * quad_of(i));
+      if (has_quad(i)) v[i] = load(slot + 2 * i * THREADS);
     }
     if constexpr (STAMPS) {
       while_waiting();
@@ -72,7 +78,7 @@ class Exchange {
         for (int i = 0; i < quads_a_thread; ++i) {
           // exchange: accept
           if (has_quad(i) && !is_fresh(v[i], step)) {
-            v[i] = load(slot + 2 * quad_of(i));
+            v[i] = load(slot + 2 * i * THREADS);
             missing = quad_of(i);
             again = true;
           }
@@ -98,20 +104,24 @@ class Exchange {
   }
 
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ...: the state after `step` steps.
-  // By all threads; a tagged slice must lie in the image, and all threads must have met since it does.
-  __device__ __forceinline__ void publish(u32 step, const u32 (&bits)[entries_a_thread], const unsigned char* image) {
-    u64* const slice = ring_ + (step & 1) * slot_stride_ + 2 * role_.cta * quads_a_cta;
+  // By all threads, which must have met since the last `receive` (and, if tagged, since the slice lies in the image).
+  // False: this CTA has given up, and nothing is published.
+  __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], const unsigned char* image) {
+    u64* const slot = published_ + static_cast<i64>(step & 1) * slot_words_;
+    const bool gave_up = *given_up_ != 0;  // waited for together with the first shuffle
     // exchange: publish
     if constexpr (W == Word::tag) {
-      for (int q = threadIdx.x; q < quads_a_cta; q += THREADS) store_relaxed_128(slice + 2 * q, tagged(q, step, image));
+      if (gave_up) return false;
+      for (int q = thread_, i = 0; q < quads_a_cta; q += THREADS, ++i) store_relaxed_128(slot + 2 * i * THREADS, tagged(q, step, image));
     } else {
 #pragma unroll
-      for (int i = 0; i < entries_a_thread; ++i) publish_stamped(slice, threadIdx.x + i * THREADS, bits[i], step);
+      for (int i = 0; i < entries_a_thread; ++i) publish_stamped(slot + i * THREADS / word_entries, thread_ + i * THREADS, bits[i], step, gave_up);
     }
     if constexpr (!STAMPS) {
       __syncthreads();
-      if (threadIdx.x == 0) add_release_32(barrier_, 1);
+      if (threadIdx.x == 0 && !gave_up) add_release_32(barrier_, 1);
     }
+    return !gave_up;
   }
 
  private:
@@ -125,8 +135,8 @@ class Exchange {
   static constexpr u64 top_exponent_bits =
       Element::bytes == 2 ? 0x4000400040004000ull : 0x4000000040000000ull;
 
-  __device__ __forceinline__ static int quad_of(int i) { return threadIdx.x + i * THREADS; }
-  __device__ __forceinline__ static bool has_quad(int i) { return (i + 1) * THREADS <= quads || quad_of(i) < quads; }
+  __device__ __forceinline__ int quad_of(int i) const { return thread_ + i * THREADS; }
+  __device__ __forceinline__ bool has_quad(int i) const { return (i + 1) * THREADS <= quads || quad_of(i) < quads; }
 
   // exchange: toggle
   // A word of a slot is written every other step, so its stamp is 1, 0, 1, ... from all-zero memory on.
@@ -219,7 +229,7 @@ class Exchange {
     return run;
   }
 
-  __device__ __forceinline__ static void publish_stamped(u64* slice, int entry, u32 bits, u32 step) {
+  __device__ __forceinline__ static void publish_stamped(u64* to, int entry, u32 bits, u32 step, bool gave_up) {
     u64 word;
     if constexpr (Element::bytes == 2) {
       const u32 low = bits | __shfl_down_sync(~0u, bits, 1) << 16;
@@ -227,10 +237,10 @@ class Exchange {
     } else {
       word = static_cast<u64>(__shfl_down_sync(~0u, bits, 1)) << 32 | bits;
     }
-    if (entry % word_entries == 0 && entry < quads_a_cta * entries_a_quad) {
+    if (entry % word_entries == 0 && entry < quads_a_cta * entries_a_quad && !gave_up) {
       // A bounded value has its top exponent bit in a NaN only.
       if (flags_nan && (word & top_exponent_bits) != 0) word = flagged(word);
-      store_relaxed_64(slice + entry / word_entries, word | stamp(step));
+      store_relaxed_64(to, word | stamp(step));
     }
   }
 
@@ -249,9 +259,12 @@ class Exchange {
     return v;
   }
 
-  u64* ring_;
-  i64 slot_stride_;
+  // Of this thread in slot 0, and how far slot 1 lies from it.
+  u64* polled_;
+  u64* published_;
+  int slot_words_;
   Role role_;
   u32* barrier_;
   volatile u32* given_up_;
+  int thread_;
 };

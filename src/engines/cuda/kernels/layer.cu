@@ -151,6 +151,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   float h[HExchange::entries_a_thread] = {};
   h_own.for_each(a.output_map, cta, first_entry, [&](int i, int unit, i64 b) { h[i] = a.h[b * a.outputs + unit]; });
 
+  u32 gate_rows[OutExchange::entries_a_thread][GATES];
+#pragma unroll
+  for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
+#pragma unroll
+    for (int g = 0; g < GATES; ++g) {
+      gate_rows[i][g] = own.length[i] < 0 ? 0 : product.sums_of_row(a.hh, cta, own.entry(i) / GROUP_BATCH * GATES + g);
+    }
+  }
+#if PROJECTED
+  u32 output_rows[HExchange::entries_a_thread];
+#pragma unroll
+  for (int i = 0; i < HExchange::entries_a_thread; ++i) {
+    output_rows[i] = h_own.length[i] < 0 ? 0 : projection.sums_of_row(a.hr, cta, h_own.entry(i) / GROUP_BATCH);
+  }
+#endif
+
   Outputs y(a, cta, first_entry);
   u32 h_bits[HExchange::entries_a_thread];
   const auto time_of = [&](int step) { return a.reverse ? a.steps - 1 - step : step; };
@@ -185,18 +201,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     }
     product.run(h_image, sums);
     __syncthreads();
-    if (*given_up) break;
 
     u32 out[OutExchange::entries_a_thread];
 #pragma unroll
     for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
       out[i] = 0;
       if (own.length[i] < 0) continue;
-      const int entry = own.entry(i);
-      const float* const first_gate = sums + entry / GROUP_BATCH * GATES * GROUP_BATCH + entry % GROUP_BATCH;
+      float gate_sums[GATES];
+#pragma unroll
+      for (int g = 0; g < GATES; ++g) gate_sums[g] = product.row_sum(sums, gate_rows[i][g], own.entry(i) % GROUP_BATCH);
       const bool valid = time < own.length[i];
       float new_c = c[i];
-      const float value = update_cell(x[i], first_gate, GROUP_BATCH, n_bias[i], PROJECTED ? 0.0f : h[i], new_c);
+      const float value = update_cell(x[i], gate_sums, n_bias[i], PROJECTED ? 0.0f : h[i], new_c);
       if (valid) c[i] = new_c;
       out[i] = Element::encode(value);
 #if !PROJECTED
@@ -208,14 +224,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #endif
     }
 #if PROJECTED
-    out_exchange.publish(step + 1, out, out_image);
+    if (!out_exchange.publish(step + 1, out, out_image)) break;
     out_exchange.receive(step + 1, out_image, a.status, a.limit, a.time_begin + time, [] {});
     projection.run(out_image, sums);
     __syncthreads();
-    if (*given_up) break;
 #pragma unroll
     for (int i = 0; i < HExchange::entries_a_thread; ++i) {
-      if (time < h_own.length[i]) h[i] = Element::decode(Element::encode(sums[h_own.entry(i)]));
+      if (time < h_own.length[i]) h[i] = Element::decode(Element::encode(projection.row_sum(sums, output_rows[i], h_own.entry(i) % GROUP_BATCH)));
       h_bits[i] = Element::encode(h[i]);
     }
 #else
@@ -230,7 +245,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
       }
       __syncthreads();
     }
-    h_exchange.publish(step + 1, h_bits, h_image);
+    if (!h_exchange.publish(step + 1, h_bits, h_image)) break;
   }
 
   if (step == a.steps) {

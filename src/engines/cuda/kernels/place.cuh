@@ -18,14 +18,14 @@ __device__ __forceinline__ Role claim_role(const Arguments& a) {
   __shared__ int claimed;
   if (threadIdx.x == 0) {
     const int side = a.side_of_sm == nullptr ? 0 : a.side_of_sm[sm_id()];
-    const int share[2] = {a.near_roles, a.roles - a.near_roles};
+    const auto share = [&](int of) { return of == 0 ? a.near_roles : a.roles - a.near_roles; };
     int of = side;
     int rank = static_cast<int>(atomicAdd(a.control + Control::claims + side, 1u));
-    if (rank >= share[side]) {
+    if (rank >= share(side)) {
       const int surplus = static_cast<int>(atomicAdd(a.control + Control::surplus, 1u));
       const int missing = surplus - (static_cast<int>(gridDim.x) - a.roles);
       of = 1 - side;
-      rank = missing < 0 ? -1 : share[of] - 1 - missing;
+      rank = missing < 0 ? -1 : share(of) - 1 - missing;
     }
     claimed = rank < 0 ? -1 : of == 0 ? rank : a.roles - 1 - rank;
   }

@@ -1,5 +1,6 @@
 // The recurrent product of one timestep: every lane sums its slots of (offset, value) pairs times words of the
-// state in shared memory, then the lanes of a row meet by shuffles. `M` is a matrix of plan.cuh.
+// state in shared memory, then the lanes of a row group meet by
+// shuffles, and a row's sum is that of its row groups. `M` is a matrix of plan.cuh.
 #pragma once
 
 #include "plan.cuh"
@@ -86,18 +87,18 @@ class LaneSums {
     }
   }
 
-  // The butterfly over a row's lanes, as the interpreter does it; but while a lane has several batch entries left, it
+  // The butterfly over a row group's lanes, as the interpreter does it; but while a lane has several batch entries left, it
   // gives away half of them and keeps the sums of the others: B/2 + B/4 + ... shuffles instead of B each time. Then
   // stores the entries that this lane kept.
-  __device__ __forceinline__ void reduce_and_store(float* row_sums, bool any_row) {
+  __device__ __forceinline__ void reduce_and_store(float* sums, int place) {
     int first = 0;  // batch entry of sum_[0]
     reduce<width, M::lanes / 2>(first);
     constexpr int kept = at_least_one(width / M::lanes);
     constexpr int repeated = at_least_one(M::lanes / width);  // lanes that end with the same entry
-    if (!any_row || threadIdx.x % repeated != 0) return;
+    if (place < 0 || threadIdx.x % repeated != 0) return;
 #pragma unroll
     for (int j = 0; j < kept; ++j) {
-      if (GROUP_BATCH == width || first + j < GROUP_BATCH) row_sums[first + j] = sum_[j];
+      if (GROUP_BATCH == width || first + j < GROUP_BATCH) sums[place * GROUP_BATCH + first + j] = sum_[j];
     }
   }
 
@@ -174,7 +175,7 @@ struct PairQuad {
 template <class M, int P>
 __device__ __forceinline__ void sum_pass(const RegisterPairs<M>& pairs, const unsigned char* shared_pairs,
                                          const unsigned char* l2_pairs, const unsigned char* image, float* sums,
-                                         int row) {
+                                         int place) {
   LaneSums<M> lane;
   constexpr int count = M::register_count[P];
 #pragma unroll
@@ -208,7 +209,7 @@ __device__ __forceinline__ void sum_pass(const RegisterPairs<M>& pairs, const un
     }
     quad.add_to(lane, image);
   }
-  lane.reduce_and_store(sums + row * GROUP_BATCH, row >= 0);
+  lane.reduce_and_store(sums, place);
 }
 
 // One CTA's part of a matrix, as a thread holds it.
@@ -226,11 +227,29 @@ class Product {
     l2_pairs_ = reinterpret_cast<const unsigned char*>(arrays.l2 + static_cast<i64>(cta) * M::l2_block_words);
 #pragma unroll
     for (int p = 0; p < M::passes; ++p) {
-      row_[p] = arrays.row_map[(cta * M::passes + p) * (THREADS / M::lanes) + threadIdx.x / M::lanes];
+      place_[p] = arrays.sum_of_group[(cta * M::passes + p) * (THREADS / M::lanes) + threadIdx.x / M::lanes];
     }
   }
 
-  // sums: [row of the CTA][batch entry of the group]
+  // Where the sums of a row of the CTA lie, for row_sum.
+  __device__ __forceinline__ static u32 sums_of_row(const MatrixArrays& arrays, int cta, int row) {
+    return arrays.sums_of_row[cta * M::rows_a_cta + row];
+  }
+  __device__ __forceinline__ static float row_sum(const float* sums, u32 of_row, int b) {
+    const float* const first = sums + (of_row >> 8) * GROUP_BATCH + b;
+    // All are asked for together, also those that are another row's.
+    float parts[M::parts];
+#pragma unroll
+    for (int part = 0; part < M::parts; ++part) parts[part] = first[part * GROUP_BATCH];
+    float sum = parts[0];
+#pragma unroll
+    for (int part = 1; part < M::parts; ++part) {
+      if (part < (of_row & 0xFF)) sum += parts[part];
+    }
+    return sum;
+  }
+
+  // sums: [place][batch entry of the group]
   __device__ __forceinline__ void run(const unsigned char* image, float* sums) {
     pairs_.hide();
     passes<0>(image, sums);
@@ -240,7 +259,7 @@ class Product {
   template <int P>
   __device__ __forceinline__ void passes(const unsigned char* image, float* sums) {
     if constexpr (P < M::passes) {
-      sum_pass<M, P>(pairs_, shared_pairs_, l2_pairs_, image, sums, row_[P]);
+      sum_pass<M, P>(pairs_, shared_pairs_, l2_pairs_, image, sums, place_[P]);
       passes<P + 1>(image, sums);
     }
   }
@@ -248,5 +267,5 @@ class Product {
   RegisterPairs<M> pairs_;
   const unsigned char* shared_pairs_;
   const unsigned char* l2_pairs_;
-  int row_[M::passes];
+  int place_[M::passes];
 };
