@@ -62,7 +62,10 @@ def race(sprnn, case, python):
     run = subprocess.run([sprnn, "bench", *shlex.split(case), *with_python, "--json"], stdout=subprocess.PIPE, text=True)
     if run.returncode != 0:
         sys.exit(f"race_cpu.py: sprnn bench {case} ended with status {run.returncode}")
-    return json.loads(run.stdout)
+    result = json.loads(run.stdout)
+    for warning in result["warnings"]:
+        print(f"race_cpu.py: {case}: {warning}", file=sys.stderr)
+    return result
 
 
 def peer_cells(result, name):
