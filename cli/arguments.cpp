@@ -131,7 +131,7 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   number("--lanes", wishes.lanes, 1, 32,
          "Lanes of a row group, which sums a row or a part of one: 1, 2, 4, ... 32");
   number("--poll-wait", wishes.poll_wait_cycles, 0, 1 << 20,
-         "Cycles between a CTA's own store and its first poll");
+         "Cycles between a CTA's own store and its first poll; else each session measures the best");
   const auto flag = [&](const std::string& name, std::optional<bool>& wish, bool value,
                         const std::string& meaning) {
     app.add_flag_callback(

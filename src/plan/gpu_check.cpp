@@ -24,7 +24,7 @@ void check_common(const GpuPlan& plan) {
   expect_in("warps", plan.warps, 1, 32);
   expect(plan.warps % 4 == 0, "warps", plan.warps, "a multiple of 4");
   expect_in("tile_steps", plan.tile_steps, 1, max_slots);
-  expect_in("poll_wait_cycles", plan.poll_wait_cycles, 0, max_slots);
+  expect_in("poll_wait_cycles", plan.poll_wait_cycles, tuned_poll_wait, max_slots);
   expect_in("registers.available", plan.registers.available, 1, 65536);
   expect_in("registers.working", plan.registers.working, 1, plan.registers.available);
 }

@@ -81,13 +81,6 @@ double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& g
   return bytes * streams / (gbytes_per_s * 1e3);
 }
 
-int poll_wait(const GpuPlan& plan) {
-  // Measured: 32 CTAs are as fast without; tanh 2304 in two groups takes 1.67 us with none, 1.36 with
-  // 200, 1.43 with 400, LSTM 2304 in one group 3.98 with 200 and 3.88 with 400.
-  if (plan.groups * plan.ctas <= 64) return 0;
-  return plan.groups > 1 ? 200 : 400;
-}
-
 double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
                   const DirectionProblem& direction, const GpuDescription& gpu) {
   const MatrixSummary& w = direction.w_ih;

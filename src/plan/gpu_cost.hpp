@@ -21,7 +21,5 @@ inline constexpr double measured_clock_ghz = 1.98;
 [[nodiscard]] double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
                                 const DirectionProblem& direction, const GpuDescription& gpu);
 
-// Cycles between a CTA's own store and its first poll; looks at the groups and their CTAs.
-[[nodiscard]] int poll_wait(const GpuPlan& plan);
 
 }  // namespace sprnn::gpu

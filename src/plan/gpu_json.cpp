@@ -81,8 +81,11 @@ std::string groups_text(const GpuPlan& plan) {
 }
 
 std::string exchange_text(const GpuPlan& plan) {
-  return fmt::format("W_ih {}; {}, wait {} cycles{}", to_string(plan.w_ih),
-                     plan.stamps ? to_string(plan.exchange_word) : "grid barrier", plan.poll_wait_cycles,
+  return fmt::format("W_ih {}; {}, wait {}{}", to_string(plan.w_ih),
+                     plan.stamps ? to_string(plan.exchange_word) : "grid barrier",
+                     plan.poll_wait_cycles == tuned_poll_wait
+                         ? "measured by the session"
+                         : fmt::format("{} cycles", plan.poll_wait_cycles),
                      plan.fence ? ", fence" : "");
 }
 

@@ -60,7 +60,7 @@ void fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& 
   const bool free_bit =
       problem.projection_size == 0 && (direction.cell.is_bounded() || direction.cell == relu_cell());
   plan.exchange_word = free_bit ? ExchangeWord::stamp : ExchangeWord::tag;
-  plan.poll_wait_cycles = wishes.poll_wait_cycles.value_or(poll_wait(plan));
+  plan.poll_wait_cycles = wishes.poll_wait_cycles.value_or(tuned_poll_wait);
   plan.stamps = wishes.stamps.value_or(true);
   plan.fence = wishes.fence.value_or(false);
 

@@ -19,7 +19,7 @@ struct Arguments {
   DevicePointer ring = 0, control = 0, side_of_sm = 0, status = 0, unbounded = 0;
   std::int64_t limit = 0, rendezvous_limit = 0;
   std::int64_t time_begin = 0;
-  std::int32_t roles = 0, near_roles = 0;
+  std::int32_t roles = 0, near_roles = 0, poll_wait = 0;
   std::int32_t steps = 0, batch = 0, first_entry = 0, reverse = 0, hidden = 0, outputs = 0, for_unbounded = 0;
 };
 

@@ -2,6 +2,8 @@
 
 #include "engines/cuda/sum_places.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -37,6 +39,7 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
       code_(code),
       batch_(batch),
       reverse_(packed.plan.directions[direction].reverse),
+      poll_wait_(std::max(0, packed.plan.directions[direction].gpu().poll_wait_cycles)),
       shape_(shape_for(packed, direction, batch)),
       input_(packed.directions[direction], shape_, packed.plan.problem.directions[direction],
              std::int64_t{batch} * shape_.plan.tile_steps),
@@ -110,6 +113,11 @@ void GpuDirection::prepare_unbounded() {
   unbounded_kernel_.emplace(make_kernel(*unbounded_shape_));
 }
 
+std::string GpuDirection::tuning_key() const {
+  return fmt::format("{} of {} on {}", source_hash(layer_kernel(shape_)), batch_,
+                     static_cast<const void*>(&gpu_));
+}
+
 void GpuDirection::project(const InputKernels& kernels, const TileRun& tile,
                            const LaunchContext& context) const {
   input_.run(kernels, tile.x, tile.nonfinite, tile.steps * batch_, context.projection, context.stream);
@@ -134,6 +142,7 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, StateR
   arguments.y_batch = tile.y_batch;
   arguments.ring = context.ring;
   arguments.status = context.status;
+  arguments.poll_wait = poll_wait_;
   arguments.limit = context.limit;
   arguments.rendezvous_limit = context.rendezvous_limit;
   arguments.time_begin = tile.time_begin;

@@ -54,6 +54,14 @@ class GpuDirection {
   // Compiles the kernel for states that no stamp can carry, if there is none yet.
   void prepare_unbounded();
 
+  // The wait before the first poll; what the plan says is that of a session that is not tuned.
+  [[nodiscard]] bool wants_tuning() const noexcept {
+    return shape_.plan.stamps && shape_.plan.poll_wait_cycles == tuned_poll_wait;
+  }
+  [[nodiscard]] std::string tuning_key() const;  // equal for directions that run alike
+  [[nodiscard]] int poll_wait() const noexcept { return poll_wait_; }
+  void set_poll_wait(int cycles) noexcept { poll_wait_ = cycles; }
+
   void project(const InputKernels& kernels, const TileRun& tile, const LaunchContext& context) const;
   // `unbounded`: for StateRange::on_device, the word that is 1 if the state has a value that no stamp
   // carries.
@@ -71,6 +79,7 @@ class GpuDirection {
   const CodeSource& code_;
   int batch_;
   bool reverse_;
+  int poll_wait_;
   KernelShape shape_;
   std::optional<KernelShape> unbounded_shape_;
   struct Matrix {

@@ -156,7 +156,6 @@ std::string plan_source(const KernelShape& shape) {
   constant("THREADS", frame.threads);
   constant("GROUP_BATCH", plan.group_batch);
   constant("PROJECTION_COLUMNS", projection_columns(shape));
-  constant("POLL_WAIT", plan.poll_wait_cycles);
   constant("H_IMAGE_AT", map.h_image);
   constant("OUT_IMAGE_AT", map.out_image);
   constant("GIVEN_UP_AT", map.given_up);

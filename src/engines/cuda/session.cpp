@@ -8,6 +8,7 @@
 
 #include "engines/cuda/code_directory.hpp"
 #include "engines/cuda/compiler.hpp"
+#include "engines/cuda/tuning.hpp"
 #include "engines/layered_session.hpp"
 #include "sprnn/error.hpp"
 
@@ -92,6 +93,7 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
               "cuStreamCreate");
   last_.emplace();
   cuda::check(driver().synchronize(nullptr), "cuStreamSynchronize");
+  tune();
 }
 
 GpuSession::~GpuSession() {
@@ -342,18 +344,15 @@ void GpuSession::throw_if_aborted() {
           status.timestep, status.cta, seconds, status.word));
 }
 
-double GpuSession::time_recurrent(std::int64_t steps) {
-  if (steps < 1)
-    throw Error(ErrorCode::invalid_argument, fmt::format("{} timesteps, expected 1 or more", steps));
-  reset();
-  const Current current(*gpu_);
+double GpuSession::time_directions(std::size_t begin, std::size_t end, std::int64_t steps) {
   const std::size_t width = state_.width();
-  grow(host_y_, static_cast<std::size_t>(tile_steps_ * batch_) * width * size_of(problem_.dtype));
-  Event begin = nullptr, end = nullptr;
-  cuda::check(driver().create_event(&begin, 0), "cuEventCreate");
-  cuda::check(driver().create_event(&end, 0), "cuEventCreate");
-  cuda::check(driver().record_event(begin, stream_), "cuEventRecord");
-  for (std::size_t d = 0; d < directions_.size(); ++d) {
+  grow(host_y_,
+       static_cast<std::size_t>(std::min(tile_steps_, steps) * batch_) * width * size_of(problem_.dtype));
+  Event before = nullptr, after = nullptr;
+  cuda::check(driver().create_event(&before, 0), "cuEventCreate");
+  cuda::check(driver().create_event(&after, 0), "cuEventCreate");
+  cuda::check(driver().record_event(before, stream_), "cuEventRecord");
+  for (std::size_t d = begin; d < end; ++d) {
     for (std::int64_t done = 0; done < steps; done += tile_steps_) {
       TileRun tile = state_of(d);
       tile.steps = std::min(tile_steps_, steps - done);
@@ -363,15 +362,46 @@ double GpuSession::time_recurrent(std::int64_t steps) {
       directions_[d]->run(tile, context(stream_));
     }
   }
-  cuda::check(driver().record_event(end, stream_), "cuEventRecord");
+  cuda::check(driver().record_event(after, stream_), "cuEventRecord");
   last_->is_in(stream_);
   throw_if_aborted();
   float milliseconds = 0.0F;
-  cuda::check(driver().elapsed_ms(&milliseconds, begin, end), "cuEventElapsedTime");
-  driver().destroy_event(begin);
-  driver().destroy_event(end);
-  reset();
+  cuda::check(driver().elapsed_ms(&milliseconds, before, after), "cuEventElapsedTime");
+  driver().destroy_event(before);
+  driver().destroy_event(after);
   return 1e3 * static_cast<double>(milliseconds);
+}
+
+double GpuSession::time_recurrent(std::int64_t steps) {
+  if (steps < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} timesteps, expected 1 or more", steps));
+  reset();
+  const Current current(*gpu_);
+  const double microseconds = time_directions(0, directions_.size(), steps);
+  reset();
+  return microseconds;
+}
+
+// On zeros: what is computed does not change how long it takes.
+void GpuSession::tune() {
+  constexpr std::int64_t steps = 128;
+  bool measured = false;
+  for (std::size_t d = 0; d < directions_.size(); ++d) {
+    if (!directions_[d]->wants_tuning()) continue;
+    directions_[d]->set_poll_wait(tuned_wait(directions_[d]->tuning_key(), [&](int wait) {
+      if (!measured) {
+        cuda::check(driver().set_bytes(projection_.get(), 0, projection_.bytes(), stream_),
+                    "cuMemsetD8Async");
+        measured = true;
+      }
+      directions_[d]->set_poll_wait(wait);
+      return time_directions(d, d + 1, steps);
+    }));
+  }
+  if (!measured) return;
+  cuda::check(driver().set_bytes(h_.get(), 0, h_.bytes(), stream_), "cuMemsetD8Async");
+  cuda::check(driver().set_bytes(c_.get(), 0, c_.bytes(), stream_), "cuMemsetD8Async");
+  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
 }
 
 void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {
@@ -383,6 +413,7 @@ void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {
   std::vector<std::unique_ptr<GpuDirection>> directions;
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     directions.push_back(std::make_unique<GpuDirection>(*packed, d, *gpu_, code_, batch_));
+    directions[d]->set_poll_wait(directions_[d]->poll_wait());
     if (range_[d] != StateRange::stampable) directions[d]->prepare_unbounded();
   }
   directions_ = std::move(directions);

@@ -56,6 +56,9 @@ class GpuSession final : public CudaSession {
   void run_host_tile(const Sequence& sequence, std::int64_t begin, std::int64_t steps);
   void download_state() const;
   void upload_state();
+  // Microseconds of some timesteps of directions `begin` to `end`, which change their state.
+  double time_directions(std::size_t begin, std::size_t end, std::int64_t steps);
+  void tune();
   void throw_if_aborted();
 
   std::shared_ptr<const Packed> packed_;

@@ -24,12 +24,14 @@ class Exchange {
   static constexpr i64 words(int groups) { return 4ll * groups * quads; }  // of the ring of all groups
 
   // `ring`: [slot][group] quads. `given_up`: in shared memory, becomes 1 when a wait of this CTA is given up.
-  __device__ __forceinline__ Exchange(u64* ring, int groups, const Role& role, u32* barrier, volatile u32* given_up)
+  __device__ __forceinline__ Exchange(u64* ring, int groups, const Role& role, u32* barrier, volatile u32* given_up,
+                                      int poll_wait)
       : polled_(ring + 2 * quads * role.group),
         slot_words_(2 * quads * groups),
         role_(role),
         barrier_(barrier),
         given_up_(given_up),
+        poll_wait_(poll_wait),
         thread_(threadIdx.x) {
     // Else the compiler reads the special register anew in each timestep, 20 cycles before what waits for it.
     asm volatile("" : "+r"(thread_));
@@ -53,9 +55,9 @@ class Exchange {
     if constexpr (!STAMPS) {
       while_waiting();
       barrier(step, status, limit, timestep);
-    } else if constexpr (POLL_WAIT > 0) {
+    } else if (poll_wait_ > 0) {
       const i64 begin = clock64();
-      while (clock64() - begin < POLL_WAIT) {
+      while (clock64() - begin < poll_wait_) {
       }
     }
     const u64* const slot = polled_ + static_cast<i64>(step & 1) * slot_words_;
@@ -266,5 +268,6 @@ class Exchange {
   Role role_;
   u32* barrier_;
   volatile u32* given_up_;
+  int poll_wait_;
   int thread_;
 };

@@ -121,13 +121,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 
   Product<Hh> product;
   product.load(a.hh, cta, memory + HH_WEIGHTS_AT);
-  HExchange h_exchange(a.ring, groups, role, barriers, given_up);
+  HExchange h_exchange(a.ring, groups, role, barriers, given_up, a.poll_wait);
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
   Product<Hr> projection;
   projection.load(a.hr, cta, memory + HR_WEIGHTS_AT);
-  OutExchange out_exchange(a.ring + HExchange::words(groups), groups, role, barriers + groups, given_up);
+  OutExchange out_exchange(a.ring + HExchange::words(groups), groups, role, barriers + groups, given_up, a.poll_wait);
   const Owned<OutExchange> own(a, a.unit_map, cta, first_entry);
 #else
   unsigned char* const out_image = h_image;
