@@ -17,6 +17,16 @@ inline constexpr double measured_clock_ghz = 1.98;
 // Of `bytes` of weights that lie outside the chip.
 [[nodiscard]] double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu);
 
+// A CSR W_ih is multiplied by tiles of so many rows of x, which lie in shared memory (kernels/input.cu).
+inline constexpr std::int64_t input_tile_rows = 8;
+[[nodiscard]] inline std::int64_t input_tile_bytes(std::int64_t columns, DType dtype) noexcept {
+  return columns * input_tile_rows * static_cast<std::int64_t>(size_of(dtype));
+}
+[[nodiscard]] inline bool input_tile_fits(std::int64_t columns, DType dtype,
+                                          const GpuDescription& gpu) noexcept {
+  return input_tile_bytes(columns, dtype) <= gpu.shared_bytes_per_block;
+}
+
 // Of a timestep's input projection, which is planned for itself.
 [[nodiscard]] double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
                                 const DirectionProblem& direction, const GpuDescription& gpu);

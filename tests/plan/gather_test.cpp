@@ -191,7 +191,10 @@ TEST(GatherPlan, AStampNeedsABitThatHLeavesFree) {
 }
 
 TEST(GatherPlan, SparseInputsAreStoredSparse) {
-  EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.002), "h100")).w_ih, InputStorage::csr);
+  Problem single = problem(lstm_cell(), 2048, 4, 0.05);
+  EXPECT_EQ(choice(plan_for(single, "h100")).w_ih, InputStorage::dense);  // tensor cores
+  single.dtype = DType::fp32;
+  EXPECT_EQ(choice(plan_for(single, "h100")).w_ih, InputStorage::csr);
   EXPECT_EQ(choice(plan_for(problem(lstm_cell(), 2048, 4, 0.9), "h100")).w_ih, InputStorage::dense);
 }
 

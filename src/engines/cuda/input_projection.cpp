@@ -4,6 +4,8 @@
 #include <cstring>
 #include <vector>
 
+#include "plan/gpu_cost.hpp"
+
 namespace sprnn::cuda {
 
 namespace {
@@ -23,15 +25,19 @@ std::vector<std::int64_t> rows_of_columns(const KernelShape& shape, const std::i
 
 }  // namespace
 
-InputKernels::InputKernels(DType dtype, int capability, const CodeSource& code)
-    : InputKernels(code(input_kernel(dtype), capability)) {}
+InputKernels::InputKernels(DType dtype, std::int64_t columns, const GpuDescription& gpu,
+                           const CodeSource& code)
+    : InputKernels(code(input_kernel(dtype), gpu.compute_capability),
+                   gpu::input_tile_fits(columns, dtype, gpu) ? gpu::input_tile_bytes(columns, dtype) : 0) {}
 
-InputKernels::InputKernels(const std::string& cubin)
+InputKernels::InputKernels(const std::string& cubin, std::int64_t tile_bytes)
     : gather_input(cubin, "gather_input"),
       project_rows(cubin, "project_rows"),
       widen_output(cubin, "widen_output"),
       load_state(cubin, "load_state"),
-      store_state(cubin, "store_state") {}
+      store_state(cubin, "store_state") {
+  if (tile_bytes > 0) project_tiles.emplace(cubin, "project_tiles", tile_bytes);
+}
 
 std::int64_t input_pitch(std::int64_t columns, DType dtype) {
   const std::int64_t unit = 16 / static_cast<std::int64_t>(size_of(dtype));
@@ -92,13 +98,24 @@ InputProjection::InputProjection(const PackedDirection& packed, const KernelShap
 void InputProjection::run(const InputKernels& kernels, DevicePointer x, DevicePointer nonfinite,
                           std::int64_t rows, DevicePointer out, Stream stream) const {
   // Enough blocks to fill the GPU when there are few rows.
-  const auto splits = static_cast<std::int32_t>(std::clamp<std::int64_t>(512 / rows, 1, (outputs_ + 7) / 8));
+  const auto splits_of = [&](std::int64_t parts, std::int64_t outputs_a_block) {
+    const std::int64_t most = (outputs_ + outputs_a_block - 1) / outputs_a_block;
+    return static_cast<std::int32_t>(std::clamp<std::int64_t>(512 / parts, 1, most));
+  };
   const auto columns = static_cast<std::int32_t>(columns_), pitch = static_cast<std::int32_t>(pitch_),
              outputs = static_cast<std::int32_t>(outputs_);
   if (matmul_) {
     matmul_->run(x, rows, weights_.get(), out, stream);
     if (!pruned_) return;
+  } else if (kernels.project_tiles) {
+    const std::int64_t tiles = (rows + gpu::input_tile_rows - 1) / gpu::input_tile_rows;
+    const std::int32_t splits = splits_of(tiles, 256 / gpu::input_tile_rows);
+    kernels.project_tiles->launch(stream, static_cast<unsigned>(tiles * splits), 256U, x, columns, pitch,
+                                  rows, weights_.get(), row_begin_.get(), column_.get(), bias_.get(), outputs,
+                                  out, splits);
+    return;
   }
+  const std::int32_t splits = splits_of(rows, 256 / gpu::warp_lanes);
   kernels.project_rows.launch(stream, static_cast<unsigned>(rows * splits), 256U, x, columns, pitch,
                               matmul_ ? nonfinite : DevicePointer{0}, weights_.get(), row_begin_.get(),
                               column_.get(), bias_.get(), outputs, out, splits);

@@ -13,11 +13,13 @@ namespace sprnn::cuda {
 
 // The kernels of kernels/input.cu for one element type.
 struct InputKernels {
-  InputKernels(DType dtype, int capability, const CodeSource& code);
+  // For rows of at most `columns` elements.
+  InputKernels(DType dtype, std::int64_t columns, const GpuDescription& gpu, const CodeSource& code);
   Kernel gather_input, project_rows, widen_output, load_state, store_state;
+  std::optional<Kernel> project_tiles;  // if so many columns of a tile of rows fit into shared memory
 
  private:
-  explicit InputKernels(const std::string& cubin);
+  InputKernels(const std::string& cubin, std::int64_t tile_bytes);
 };
 
 // Elements of a row of x as the products read it: filled up to 16 bytes.

@@ -64,7 +64,6 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
   const Current current(*gpu_);
   const WhileCapturing capturing;
   sides_ = l2_sides(*gpu_, code_);
-  kernels_.emplace(problem_.dtype, gpu_->description().compute_capability, code_);
   std::size_t projection = 0, ring = 0;
   std::int64_t pitch = 0;
   tile_steps_ = std::int64_t{1} << 30;
@@ -75,6 +74,7 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
     pitch = std::max(pitch, input_pitch(problem_.directions[d].w_ih.cols, problem_.dtype));
     tile_steps_ = std::min<std::int64_t>(tile_steps_, directions_[d]->tile_steps());
   }
+  kernels_.emplace(problem_.dtype, pitch, gpu_->description(), code_);
   const auto rows = static_cast<std::size_t>(tile_steps_ * batch_);
   h_ = zeros(state_.h().size_bytes());
   c_ = zeros(state_.c().size_bytes());
