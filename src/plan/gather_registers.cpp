@@ -20,6 +20,11 @@ constexpr double staged_part = 1.5;
 constexpr int pairs_in_flight = 12;
 constexpr int words_in_flight = 3;
 
+// An entry's place in y is not in what the first one takes.
+constexpr int further_entry = 3;
+// The compiler's choices spread by more where there is more to choose.
+constexpr int large = 150, large_share = 8;
+
 constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
 
 // Of the exchange of a vector of `units_a_cta` units a CTA.
@@ -67,8 +72,10 @@ int working_registers(const GatherPlan& plan, const Layout& layout, bool overflo
   }
   // Sums of a unit's gates, asked for together; they come when those of the product have gone.
   most = std::max(most, hh.gates * hh.parts);
-  return base + row_passes + hh.gates * entries + 2 * (hh.gates + 2) * entries + (layout.w_hr ? projection : 0) + most +
-         (overflows ? pairs_in_flight + words_in_flight * divide_up(plan.word_bytes, 4) : 0);
+  const int working = base + row_passes + hh.gates * entries + 2 * (hh.gates + 2) * entries +
+                      further_entry * (entries - 1) + (layout.w_hr ? projection : 0) + most +
+                      (overflows ? pairs_in_flight + words_in_flight * divide_up(plan.word_bytes, 4) : 0);
+  return working + std::max(0, working - large) / large_share;
 }
 
 }  // namespace sprnn::gather

@@ -11,8 +11,8 @@ namespace sprnn::test {
 
 namespace {
 
-constexpr std::array<std::int64_t, 8> sizes = {1, 7, 48, 250, 1024, 2304, 4096, 6000};
-constexpr std::array batches = {1, 2, 3, 4, 8, 32};
+constexpr std::array<std::int64_t, 10> sizes = {1, 7, 48, 250, 1024, 2304, 4096, 6000, 10000, 16384};
+constexpr std::array batches = {1, 2, 3, 4, 8, 16, 32};
 constexpr std::array densities = {0.01, 0.05, 0.1, 0.3, 0.7};
 constexpr std::array dtypes = {DType::fp32, DType::fp16, DType::bf16};
 constexpr std::array lanes = {0, 4, 16};  // 0: the planner's choice
@@ -31,6 +31,7 @@ enum Factor {
   wide,
   fence,
   opaque,
+  bank,
   lane,
   warp,
   group,
@@ -49,6 +50,7 @@ constexpr std::array<int, factors> values = {5,
                                              2,
                                              2,
                                              3,
+                                             2,
                                              lanes.size(),
                                              warps.size(),
                                              2,
@@ -130,6 +132,7 @@ CoverCase make_case(const Row& row, std::uint64_t seed) {
   if (row[wide] == 1) c.wishes.wide_loads = false;
   if (row[fence] == 1) c.wishes.fence = true;
   if (row[opaque] > 0) c.wishes.opaque_pairs = row[opaque] == 1;
+  if (row[bank] == 1) c.wishes.bank_order = false;
   if (row[lane] > 0) c.wishes.lanes = lanes[static_cast<std::size_t>(row[lane])];
   if (row[warp] > 0) c.wishes.warps = warps[static_cast<std::size_t>(row[warp])];
   if (row[group] == 1) c.wishes.groups = 1;
@@ -149,6 +152,7 @@ std::string to_string(const CoverCase& c) {
   wish("wide_loads", c.wishes.wide_loads);
   wish("fence", c.wishes.fence);
   wish("opaque_pairs", c.wishes.opaque_pairs);
+  wish("bank_order", c.wishes.bank_order);
   wish("lanes", c.wishes.lanes);
   wish("warps", c.wishes.warps);
   wish("groups", c.wishes.groups);

@@ -139,6 +139,19 @@ std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShap
   return shape.plan.ctas * ((slice + entries - 1) / entries);
 }
 
+namespace {
+
+// 16-byte polls of a thread in flight: all, but the registers of a kernel that stands in for the planned one
+// are planned for that one's stamps, which are fewer and are staged together.
+int polls_at_once(const KernelShape& shape) {
+  constexpr int all = 1 << 20;
+  if (shape.h_word == shape.plan.exchange_word) return all;
+  const std::int64_t planned = exchange_quads(shape.frame.outputs_a_cta, shape.plan.exchange_word, shape);
+  return std::max(1, static_cast<int>(planned / shape.frame.threads / 2));
+}
+
+}  // namespace
+
 std::string plan_source(const KernelShape& shape) {
   const GpuPlan& plan = shape.plan;
   const gpu::Frame& frame = shape.frame;
@@ -156,6 +169,7 @@ std::string plan_source(const KernelShape& shape) {
   constant("THREADS", frame.threads);
   constant("GROUP_BATCH", plan.group_batch);
   constant("PROJECTION_COLUMNS", projection_columns(shape));
+  constant("POLLS_AT_ONCE", polls_at_once(shape));
   constant("H_IMAGE_AT", map.h_image);
   constant("OUT_IMAGE_AT", map.out_image);
   constant("GIVEN_UP_AT", map.given_up);

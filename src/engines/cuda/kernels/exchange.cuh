@@ -61,42 +61,46 @@ class Exchange {
       }
     }
     const u64* const slot = polled_ + static_cast<i64>(step & 1) * slot_words_;
-    Quad v[quads_a_thread];
-    // exchange: poll
-    // All quads of a thread are asked for together, and again together those that were not there.
+    // In one round, unless the registers were planned for fewer polls.
+#pragma unroll 1
+    for (int first = 0; first < quads_a_thread; first += polls_at_once) {
+      Quad v[polls_at_once];
+      // exchange: poll
+      // All quads of a round are asked for together, and again together those that were not there.
 #pragma unroll
-    for (int i = 0; i < quads_a_thread; ++i) {
-      if (has_quad(i)) v[i] = load(slot + 2 * i * THREADS);
-    }
-    if constexpr (STAMPS) {
-      while_waiting();
-      Patience patience(limit);
-      u32 tries = 0;
-      bool again = true;
-      while (again) {
-        again = false;
-        int missing = 0;
+      for (int i = 0; i < polls_at_once; ++i) {
+        if (has_quad(first + i)) v[i] = load(slot + 2 * (first + i) * THREADS);
+      }
+      if constexpr (STAMPS) {
+        if (first == 0) while_waiting();
+        Patience patience(limit);
+        u32 tries = 0;
+        bool again = true;
+        while (again) {
+          again = false;
+          int missing = 0;
 #pragma unroll
-        for (int i = 0; i < quads_a_thread; ++i) {
-          // exchange: accept
-          if (has_quad(i) && !is_fresh(v[i], step)) {
-            v[i] = load(slot + 2 * i * THREADS);
-            missing = quad_of(i);
-            again = true;
+          for (int i = 0; i < polls_at_once; ++i) {
+            // exchange: accept
+            if (has_quad(first + i) && !is_fresh(v[i], step)) {
+              v[i] = load(slot + 2 * (first + i) * THREADS);
+              missing = quad_of(first + i);
+              again = true;
+            }
+          }
+          if (again && ++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, role_.index(), missing)) {
+            *given_up_ = 1;
+            again = false;
           }
         }
-        if (again && ++tries % 64 == 0 && patience.exhausted(status, abort_deadline, timestep, role_.index(), missing)) {
-          *given_up_ = 1;
-          again = false;
-        }
       }
-    }
-    // exchange: stage
+      // exchange: stage
 #pragma unroll
-    for (int i = 0; i < quads_a_thread; ++i) {
-      // A CTA's own tagged slice was published from the image: it is there, and other threads may still read it.
-      const bool own = W == Word::tag && quad_of(i) / quads_a_cta == role_.cta;
-      if (has_quad(i) && !own) stage(v[i], quad_of(i), image);
+      for (int i = 0; i < polls_at_once; ++i) {
+        // A CTA's own tagged slice was published from the image: it is there, and other threads may still read it.
+        const bool own = W == Word::tag && quad_of(first + i) / quads_a_cta == role_.cta;
+        if (has_quad(first + i) && !own) stage(v[i], quad_of(first + i), image);
+      }
     }
     __syncthreads();
     // exchange: fence
@@ -128,6 +132,7 @@ class Exchange {
 
  private:
   static constexpr int quads_a_thread = divide_up(quads, THREADS);
+  static constexpr int polls_at_once = POLLS_AT_ONCE < quads_a_thread ? POLLS_AT_ONCE : quads_a_thread;
   static constexpr bool contiguous = Image::planes == 1 && Image::entries == GROUP_BATCH;
   static constexpr u32 element_bits = 8 * Element::bytes;
   static constexpr bool flags_nan = CELL != Cell::relu;
