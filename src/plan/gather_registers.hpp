@@ -10,7 +10,8 @@ namespace sprnn::gather {
 [[nodiscard]] int working_registers(const GatherPlan& plan, const Layout& layout, bool overflows);
 
 // What it takes at most of the registers that are left, where some are: for loads further ahead. Of 185 plans
-// with room (tests/cuda, NVRTC 13.0) the compiler took up to 40 more than they need, 4 on average.
-[[nodiscard]] constexpr int with_room(int working) { return working + 48; }
+// with room (tests/cuda, NVRTC 13.0) the compiler took up to 40 more than they need, 4 on average, and 75 for a
+// kernel that stands in for the planned one.
+[[nodiscard]] constexpr int with_room(int working) { return working + 80; }
 
 }  // namespace sprnn::gather
