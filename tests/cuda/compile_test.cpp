@@ -11,7 +11,7 @@
 #include "cuda/cover.hpp"
 #include "engines/cuda/compiler.hpp"
 #include "engines/cuda/kernel_code.hpp"
-#include "engines/cuda/library.hpp"
+#include "engines/cuda/nvrtc.hpp"
 #include "engines/cuda/plan_source.hpp"
 #include "interpreter/support.hpp"
 #include "plan/strategy.hpp"
@@ -32,11 +32,11 @@ constexpr bool sanitized = false;
 // The kernel's least, Hopper, and the newest that the installed NVRTC knows.
 const std::array<int, 3>& architectures() {
   static const std::array<int, 3> all = [] {
-    const cuda::Library nvrtc({"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"}, "NVRTC");
+    const cuda::Nvrtc nvrtc;
     int (*count)(int*) = nullptr;
     int (*list)(int*) = nullptr;
-    nvrtc.find(count, "nvrtcGetNumSupportedArchs");
-    nvrtc.find(list, "nvrtcGetSupportedArchs");
+    nvrtc.library.find(count, "nvrtcGetNumSupportedArchs");
+    nvrtc.library.find(list, "nvrtcGetSupportedArchs");
     int n = 0;
     count(&n);
     std::vector<int> known(static_cast<std::size_t>(n));
