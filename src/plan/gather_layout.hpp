@@ -58,8 +58,9 @@ struct MatrixLayout {
   [[nodiscard]] int rows_a_cta() const noexcept { return units_a_cta * gates; }
   [[nodiscard]] int row_groups() const noexcept { return threads / lanes; }
   // Places for the sums of a CTA's row groups: neighbours in order, with a gap after a unit where needed.
+  // Whoever adds up a row reads as many as the row with most parts has, past the last one too.
   [[nodiscard]] std::int64_t sum_slots() const noexcept {
-    return static_cast<std::int64_t>(passes.size()) * row_groups() + units_a_cta;
+    return static_cast<std::int64_t>(passes.size()) * row_groups() + units_a_cta + parts - 1;
   }
   [[nodiscard]] std::int64_t row_map_size() const noexcept {
     return std::int64_t{ctas} * static_cast<std::int64_t>(passes.size()) * row_groups();

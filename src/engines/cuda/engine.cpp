@@ -5,6 +5,7 @@
 #include "engines/cuda/compiler.hpp"
 #include "engines/cuda/session.hpp"
 #include "engines/layered_session.hpp"
+#include "plan/gpu_search.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn {
@@ -56,7 +57,8 @@ class CudaEngine final : public Engine {
       const std::int64_t threads = std::int64_t{planned.warps} * gpu::warp_lanes;
       for (const std::string& reason :
            {needs(std::int64_t{planned.groups} * planned.ctas, here.sm_count, "SMs"),
-            needs(planned.shared.total(), here.shared_bytes_per_block, "bytes of shared memory a CTA"),
+            needs(planned.shared.total() + gpu::reserved_shared_bytes, here.shared_bytes_per_block,
+                  "bytes of shared memory a CTA"),
             needs(threads * (planned.registers.working + planned.registers.weights), here.registers_per_sm,
                   "registers a CTA")}) {
         if (!reason.empty()) return reason;

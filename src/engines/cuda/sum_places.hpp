@@ -13,8 +13,8 @@ struct SumPlaces {
   std::vector<std::uint32_t> of_row;   // [CTA][row]: the first place << 8 | places
 };
 
-// Below MatrixLayout::sum_slots. The sums of a unit take an odd number of places, so that threads that update
-// neighbouring units read different banks.
+// With M::parts places from the first of any row on below MatrixLayout::sum_slots. The sums of a unit take an
+// odd number of places, so that threads that update neighbouring units read different banks.
 [[nodiscard]] SumPlaces sum_places(const gather::MatrixView& matrix);
 
 }  // namespace sprnn::cuda

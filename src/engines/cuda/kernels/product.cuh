@@ -237,7 +237,7 @@ class Product {
   }
   __device__ __forceinline__ static float row_sum(const float* sums, u32 of_row, int b) {
     const float* const first = sums + (of_row >> 8) * GROUP_BATCH + b;
-    // All are asked for together, also those that are another row's.
+    // All are asked for together, also those that are another row's: MatrixLayout::sum_slots has room for the last.
     float parts[M::parts];
 #pragma unroll
     for (int part = 0; part < M::parts; ++part) parts[part] = first[part * GROUP_BATCH];
