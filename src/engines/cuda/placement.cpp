@@ -42,18 +42,19 @@ L2Sides measure(const Gpu& gpu, const CodeSource& code) {
   const Kernel time_lines(code(sides_kernel(), description.compute_capability), "time_lines",
                           description.shared_bytes_per_sm / 2 + 1024);
   const Buffer lines(std::size_t{line_stride_words} * line_count * sizeof(std::uint32_t));
-  const Buffer cycles_of(sms * line_count * sizeof(std::uint32_t)), sm_of(sms * sizeof(std::uint32_t));
+  const Buffer cycles_of(sms * line_count * sizeof(std::uint32_t)), sm_of((sms + 1) * sizeof(std::uint32_t));
   check(driver().set_bytes(lines.get(), 0, lines.bytes(), nullptr), "cuMemsetD8Async");
   time_lines.launch(nullptr, static_cast<unsigned>(sms), 32U, lines.get(), line_stride_words, line_count,
                     cycles_of.get(), sm_of.get());
-  std::vector<std::uint32_t> cycles(sms * line_count), sm(sms);
+  std::vector<std::uint32_t> cycles(sms * line_count), sm(sms + 1);
   check(driver().to_host(cycles.data(), cycles_of.get(), cycles_of.bytes(), nullptr), "cuMemcpyDtoHAsync");
   check(driver().to_host(sm.data(), sm_of.get(), sm_of.bytes(), nullptr), "cuMemcpyDtoHAsync");
   check(driver().synchronize(nullptr), "cuStreamSynchronize");
 
   L2Sides sides;
   const std::vector<std::uint8_t> found = sides_of(cycles, line_count);
-  std::vector<std::uint8_t> side_of_sm(1 + *std::max_element(sm.begin(), sm.end()), 0);
+  // Where other work held an SM, another one has run two CTAs: all SMs have an entry, those not seen side 0.
+  std::vector<std::uint8_t> side_of_sm(sm.back(), 0);
   for (std::size_t i = 0; i < found.size(); ++i) side_of_sm[sm[i]] = found[i];
   for (const std::uint8_t side : found) ++sides.sms[side];
   if (found.empty()) sides.sms = {description.sm_count, 0};

@@ -2,10 +2,12 @@
 // the side where its line is at home. (Loads do not tell: each side keeps copies of what its SMs read.)
 #include "types.cuh"
 
-// lines: [line_count], `stride` words apart, zero; cycles [CTA][line_count], sm [CTA]. One CTA an SM.
+// lines: [line_count], `stride` words apart, zero; cycles [CTA][line_count]; sm [CTA], then how many SMs have names. One
+// CTA an SM.
 extern "C" __global__ void time_lines(u32* lines, int stride, int line_count, u32* cycles, u32* sm) {
   if (threadIdx.x != 0) return;
   sm[blockIdx.x] = sm_id();
+  if (blockIdx.x == 0) sm[gridDim.x] = sm_ids();
   for (int i = 0; i < line_count; ++i) {
     const int line = (i + blockIdx.x) % line_count;  // not all at the same
     u32 least = ~0u;

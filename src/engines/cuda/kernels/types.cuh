@@ -127,6 +127,13 @@ __device__ __forceinline__ u32 sm_id() {
   return id;
 }
 
+// Every sm_id is less; it may be more than there are SMs.
+__device__ __forceinline__ u32 sm_ids() {
+  u32 count;
+  asm volatile("mov.u32 %0, %%nsmid;" : "=r"(count));
+  return count;
+}
+
 __device__ __forceinline__ u64 nanoseconds() {
   u64 t;
   asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(t));
