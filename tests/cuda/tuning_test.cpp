@@ -28,6 +28,19 @@ TEST(TunedWait, IsMeasuredOnceForAKey) {
   EXPECT_EQ(runs, first);
 }
 
+TEST(TunedWait, IsNotMeasuredForLongTimesteps) {
+  int runs = 0;
+  const auto time = [&](int) {
+    ++runs;
+    return 1e6;
+  };
+  EXPECT_EQ(tuned_wait("long", time), 200);
+  EXPECT_EQ(runs, 2);
+  // The first run, slow for other reasons, decides nothing.
+  runs = 0;
+  EXPECT_EQ(tuned_wait("slow start", [&](int wait) { return ++runs == 1 ? 1e6 : 500.0 - wait; }), 500);
+}
+
 TEST(TunedWait, NeedsNoGpuOfItsOwn) {
   const auto held = [](int) -> double { throw Error(ErrorCode::deadline, "given up"); };
   EXPECT_EQ(tuned_wait("held", held), 200);

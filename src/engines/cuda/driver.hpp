@@ -37,6 +37,7 @@ inline constexpr int attribute_cooperative_launch = 95;
 inline constexpr int attribute_shared_bytes_per_block = 97;  // opt-in
 // CUevent_flags, CUevent_record_flags
 inline constexpr unsigned event_without_timing = 2;
+inline constexpr unsigned stream_non_blocking = 1;
 inline constexpr unsigned event_record_external = 1;
 // CUfunction_attribute
 inline constexpr int function_local_bytes = 3;

@@ -135,6 +135,21 @@ void LastWork::is_in(Stream stream) const {
 
 void LastWork::wait() const { check(driver().synchronize_event(event_), "cuEventSynchronize"); }
 
+OwnStream::OwnStream() : context_(current_context()) {
+  check(driver().create_stream(&stream_, stream_non_blocking), "cuStreamCreate");
+}
+
+Moment::Moment(Stream stream) : context_(current_context()) {
+  check(driver().create_event(&event_, 0), "cuEventCreate");
+  check(driver().record_event(event_, stream), "cuEventRecord");
+}
+
+double Moment::microseconds_since(const Moment& earlier) const {
+  float milliseconds = 0.0F;
+  check(driver().elapsed_ms(&milliseconds, earlier.event_, event_), "cuEventElapsedTime");
+  return 1e3 * static_cast<double>(milliseconds);
+}
+
 bool is_capturing(Stream stream) {
   if (stream == nullptr) return false;  // the default stream cannot be captured
   int status = 0;

@@ -130,6 +130,39 @@ class LastWork {
   Context context_ = nullptr;
 };
 
+// A stream that does not wait for the default stream.
+class OwnStream {
+ public:
+  OwnStream();
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+  ~OwnStream() {
+    free_in(context_, [&] { driver().destroy_stream(stream_); });
+  }
+  operator Stream() const noexcept { return stream_; }
+
+ private:
+  Stream stream_ = nullptr;
+  Context context_ = nullptr;
+};
+
+// A moment of a stream.
+class Moment {
+ public:
+  explicit Moment(Stream stream);
+  Moment(const Moment&) = delete;
+  Moment& operator=(const Moment&) = delete;
+  ~Moment() {
+    free_in(context_, [&] { driver().destroy_event(event_); });
+  }
+  // Of moments that have come.
+  [[nodiscard]] double microseconds_since(const Moment& earlier) const;
+
+ private:
+  Event event_ = nullptr;
+  Context context_ = nullptr;
+};
+
 [[nodiscard]] bool is_capturing(Stream stream);
 
 // Lets the calling thread allocate and load while it captures a stream, whatever the mode of the capture.

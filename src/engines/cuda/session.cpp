@@ -89,18 +89,14 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
   status_ = upload(&status, sizeof status);
   lengths_ = Buffer(sizeof(std::int64_t) * static_cast<std::size_t>(batch_));
   if (state_.streamable()) reserve_between(tile_steps_);
-  cuda::check(driver().create_stream(&stream_, 1 /* does not wait for the default stream */),
-              "cuStreamCreate");
+  stream_.emplace();
   last_.emplace();
   cuda::check(driver().synchronize(nullptr), "cuStreamSynchronize");
   tune();
 }
 
 GpuSession::~GpuSession() {
-  free_in(gpu_->context(), [&] {
-    last_->wait();
-    driver().destroy_stream(stream_);
-  });
+  free_in(gpu_->context(), [&] { last_->wait(); });
 }
 
 void GpuSession::reserve_between(std::int64_t steps) {
@@ -244,17 +240,17 @@ void GpuSession::run(const Sequence& sequence) {
   check_sequence(sequence, batch_);
   const Current current(*gpu_);
   state_.begin_run();
-  last_->precede(stream_);
+  last_->precede(*stream_);
   if (sequence.lengths != nullptr) {
     cuda::check(driver().to_device(lengths_.get(), sequence.lengths,
-                                   sizeof(std::int64_t) * static_cast<std::size_t>(batch_), stream_),
+                                   sizeof(std::int64_t) * static_cast<std::size_t>(batch_), *stream_),
                 "cuMemcpyHtoDAsync");
   }
   const std::int64_t tile = state_.streamable() ? tile_steps_ : sequence.steps;
   for (std::int64_t begin = 0; begin < sequence.steps; begin += tile) {
     run_host_tile(sequence, begin, std::min(tile, sequence.steps - begin));
   }
-  last_->is_in(stream_);
+  last_->is_in(*stream_);
   throw_if_aborted();
 }
 
@@ -275,7 +271,7 @@ void GpuSession::run_host_tile(const Sequence& sequence, std::int64_t begin, std
   for (std::int64_t i = 0; i < copies; ++i) {
     const float* from = sequence.x + (copies > 1 ? (i * sequence.steps + begin) * in : begin * batch_ * in);
     cuda::check(driver().to_device(host_x_.get() + static_cast<DevicePointer>(i * x_run * wide), from,
-                                   static_cast<std::size_t>(x_run * wide), stream_),
+                                   static_cast<std::size_t>(x_run * wide), *stream_),
                 "cuMemcpyHtoDAsync");
   }
   Tile whole;
@@ -289,20 +285,20 @@ void GpuSession::run_host_tile(const Sequence& sequence, std::int64_t begin, std
   whole.y_time = sequence.batch_first ? out : batch_ * out;
   whole.y_batch = sequence.batch_first ? steps * out : out;
   whole.lengths = sequence.lengths == nullptr ? 0 : lengths_.get();
-  enqueue(whole, stream_);
+  enqueue(whole, *stream_);
   DevicePointer y = host_y_.get();
   if (problem_.dtype != DType::fp32) {
-    kernels_->widen_output.launch(stream_, static_cast<unsigned>((values + 255) / 256), 256U, y, values,
+    kernels_->widen_output.launch(*stream_, static_cast<unsigned>((values + 255) / 256), 256U, y, values,
                                   wide_y_.get());
     y = wide_y_.get();
   }
   for (std::int64_t i = 0; i < copies; ++i) {
     float* to = sequence.y + (copies > 1 ? (i * sequence.steps + begin) * out : begin * batch_ * out);
     cuda::check(driver().to_host(to, y + static_cast<DevicePointer>(i * y_run * wide),
-                                 static_cast<std::size_t>(y_run * wide), stream_),
+                                 static_cast<std::size_t>(y_run * wide), *stream_),
                 "cuMemcpyDtoHAsync");
   }
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
+  cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
 }
 
 void GpuSession::check() {
@@ -318,10 +314,10 @@ void GpuSession::throw_if_aborted() {
   last_->wait();
   if (failed_->read() == 0) return;
   Status status;
-  cuda::check(driver().to_host(&status, status_.get(), sizeof status, stream_), "cuMemcpyDtoHAsync");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
-  cuda::check(driver().set_bytes(status_.get(), 0, offsetof(Status, on_host), stream_), "cuMemsetD8Async");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
+  cuda::check(driver().to_host(&status, status_.get(), sizeof status, *stream_), "cuMemcpyDtoHAsync");
+  cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
+  cuda::check(driver().set_bytes(status_.get(), 0, offsetof(Status, on_host), *stream_), "cuMemsetD8Async");
+  cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
   failed_->clear();
   const double seconds = static_cast<double>(limit_) * 1e-9;
   if (status.aborted == abort_rendezvous) {
@@ -348,10 +344,7 @@ double GpuSession::time_directions(std::size_t begin, std::size_t end, std::int6
   const std::size_t width = state_.width();
   grow(host_y_,
        static_cast<std::size_t>(std::min(tile_steps_, steps) * batch_) * width * size_of(problem_.dtype));
-  Event before = nullptr, after = nullptr;
-  cuda::check(driver().create_event(&before, 0), "cuEventCreate");
-  cuda::check(driver().create_event(&after, 0), "cuEventCreate");
-  cuda::check(driver().record_event(before, stream_), "cuEventRecord");
+  const Moment before(*stream_);
   for (std::size_t d = begin; d < end; ++d) {
     for (std::int64_t done = 0; done < steps; done += tile_steps_) {
       TileRun tile = state_of(d);
@@ -359,17 +352,13 @@ double GpuSession::time_directions(std::size_t begin, std::size_t end, std::int6
       tile.y = host_y_.get();
       tile.y_time = static_cast<std::int64_t>(width) * batch_;
       tile.y_batch = static_cast<std::int64_t>(width);
-      directions_[d]->run(tile, context(stream_));
+      directions_[d]->run(tile, context(*stream_));
     }
   }
-  cuda::check(driver().record_event(after, stream_), "cuEventRecord");
-  last_->is_in(stream_);
+  const Moment after(*stream_);
+  last_->is_in(*stream_);
   throw_if_aborted();
-  float milliseconds = 0.0F;
-  cuda::check(driver().elapsed_ms(&milliseconds, before, after), "cuEventElapsedTime");
-  driver().destroy_event(before);
-  driver().destroy_event(after);
-  return 1e3 * static_cast<double>(milliseconds);
+  return after.microseconds_since(before);
 }
 
 double GpuSession::time_recurrent(std::int64_t steps) {
@@ -390,7 +379,7 @@ void GpuSession::tune() {
     if (!directions_[d]->wants_tuning()) continue;
     directions_[d]->set_poll_wait(tuned_wait(directions_[d]->tuning_key(), [&](int wait) {
       if (!measured) {
-        cuda::check(driver().set_bytes(projection_.get(), 0, projection_.bytes(), stream_),
+        cuda::check(driver().set_bytes(projection_.get(), 0, projection_.bytes(), *stream_),
                     "cuMemsetD8Async");
         measured = true;
       }
@@ -399,9 +388,11 @@ void GpuSession::tune() {
     }));
   }
   if (!measured) return;
-  cuda::check(driver().set_bytes(h_.get(), 0, h_.bytes(), stream_), "cuMemsetD8Async");
-  cuda::check(driver().set_bytes(c_.get(), 0, c_.bytes(), stream_), "cuMemsetD8Async");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
+  for (const Buffer* state : {&h_, &c_}) {
+    if (state->bytes() > 0)
+      cuda::check(driver().set_bytes(state->get(), 0, state->bytes(), *stream_), "cuMemsetD8Async");
+  }
+  cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
 }
 
 void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {

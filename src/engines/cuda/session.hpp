@@ -79,7 +79,7 @@ class GpuSession final : public CudaSession {
   Buffer host_x_, host_y_, wide_y_;  // staging of runs on host memory: made by the first one
   std::vector<StateRange> range_;    // [L*D] of the state
   Buffer unbounded_;                 // [L*D] the words that say it where the host does not know
-  Stream stream_ = nullptr;          // of runs on host memory
+  std::optional<OwnStream> stream_;  // of runs on host memory
   std::optional<LastWork> last_;
 };
 

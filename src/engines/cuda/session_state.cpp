@@ -47,23 +47,23 @@ void GpuSession::give_state(const DeviceSequence& sequence, Stream stream) const
 void GpuSession::download_state() const {
   const Current current(*gpu_);
   last_->wait();
-  cuda::check(driver().to_host(state_.h().data(), h_.get(), state_.h().size_bytes(), stream_),
+  cuda::check(driver().to_host(state_.h().data(), h_.get(), state_.h().size_bytes(), *stream_),
               "cuMemcpyDtoHAsync");
   if (!state_.c().empty())
-    cuda::check(driver().to_host(state_.c().data(), c_.get(), state_.c().size_bytes(), stream_),
+    cuda::check(driver().to_host(state_.c().data(), c_.get(), state_.c().size_bytes(), *stream_),
                 "cuMemcpyDtoHAsync");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
+  cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
 }
 
 void GpuSession::upload_state() {
   const Current current(*gpu_);
   last_->wait();
-  cuda::check(driver().to_device(h_.get(), state_.h().data(), state_.h().size_bytes(), stream_),
+  cuda::check(driver().to_device(h_.get(), state_.h().data(), state_.h().size_bytes(), *stream_),
               "cuMemcpyHtoDAsync");
   if (!state_.c().empty())
-    cuda::check(driver().to_device(c_.get(), state_.c().data(), state_.c().size_bytes(), stream_),
+    cuda::check(driver().to_device(c_.get(), state_.c().data(), state_.c().size_bytes(), *stream_),
                 "cuMemcpyHtoDAsync");
-  cuda::check(driver().synchronize(stream_), "cuStreamSynchronize");
+  cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
   const std::size_t values = static_cast<std::size_t>(batch_) * state_.width();
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     const std::span<const float> h = state_.h().subspan(d * values, values);

@@ -8,9 +8,10 @@
 
 namespace sprnn::cuda {
 
-// The wait in cycles that takes least; `time` runs some timesteps with it. What was measured for a key is
-// kept, so that further sessions of a plan do not measure again. If `time` throws Error(deadline), other work
-// holds the GPU: then a middling wait, and nothing is kept.
+// The wait in cycles that takes least; `time` runs some timesteps with it and says how many microseconds they
+// took. What was measured for a key is kept, so that further sessions of a plan do not measure again. If
+// `time` throws Error(deadline), other work holds the GPU: then a middling wait, and nothing is kept; so too
+// for timesteps that take so long that the wait is nothing beside them.
 [[nodiscard]] int tuned_wait(const std::string& key, const std::function<double(int wait)>& time);
 
 }  // namespace sprnn::cuda
