@@ -95,9 +95,11 @@ byte verdicts;                         /* how often abort_word was written */
 byte expiries = EXPIRIES;
 byte dead = DEAD;
 byte values[GRID * THREADS], nans[GRID * THREADS]; /* outputs stored */
+bit flag[GRID];                        /* in shared memory: a wait of this CTA was given up */
+bit refused[GRID];                     /* what the threads learn at the barrier of the rendezvous */
 #if THREADS > 1
-byte waiting[GRID];
-bit turn[GRID], any[GRID], outcome[GRID];
+byte waiting[GRID], left[GRID];
+bit turn[GRID];
 #endif
 #if BARRIER
 byte count[GROUPS * RINGS];            /* a barrier for each exchange of each group */
@@ -155,6 +157,33 @@ bit leftover;
 #define NEEDED(i) (i < READ && POLLED(i) && !MISSING(i) -> 1 << (i) : 0)
 #define ALL (NEEDED(0) | NEEDED(1) | NEEDED(2) | NEEDED(3))
 
+/* What is over does not tell states apart. */
+inline forget() {
+#if THREADS == 1
+  i = 0;
+  do
+  :: i < RINGS * RING -> view[me * RINGS * RING + i] = 0; i++
+  :: else -> break
+  od;
+  i = 0;
+  do
+  :: i < READ -> image[me * READ + i] = 0; i++
+  :: else -> break
+  od;
+#endif
+  i = 0; fresh = 0
+}
+
+/* By the thread whose wait it is. */
+inline end_wait() {
+#ifdef LEAVE_ALONE
+  gone = 1;
+#else
+  flag[me] = 1;
+#endif
+  forget()
+}
+
 inline give_up() {
   atomic { /* kernel: give-up */
     expiries > 0 ->
@@ -167,33 +196,21 @@ inline give_up() {
       :: else
       fi;
 #endif
-      gone = 1
+      end_wait()
   }
 }
 
-/* gone = __syncthreads_or(gone) */
+/* A barrier does not wait for threads that have left. */
 inline meet() {
 #if THREADS > 1
-#ifdef LEAVE_ALONE
-  if
-  :: gone -> skip
-  :: else ->
-#endif
+  atomic { my_turn = turn[me]; waiting[me]++ }
   atomic {
-    any[me] = any[me] | gone;
-    my_turn = turn[me];
-    waiting[me]++;
-    if
-    :: waiting[me] == THREADS ->
-       waiting[me] = 0; turn[me] = 1 - turn[me];
-       outcome[me] = any[me]; any[me] = 0
-    :: else
-    fi
+    turn[me] != my_turn || waiting[me] + left[me] == THREADS ->
+      if
+      :: turn[me] == my_turn -> waiting[me] = 0; turn[me] = 1 - my_turn
+      :: else
+      fi
   }
-  atomic { turn[me] != my_turn -> gone = outcome[me] };
-#ifdef LEAVE_ALONE
-  fi;
-#endif
 #endif
   skip
 }
@@ -207,14 +224,14 @@ inline receive(the_ring, v) {
   :: lane == 0 ->
      do
      :: count[group * RINGS + ring] >= CTAS * want -> break /* kernel: barrier */
-     :: abort_word != 0 -> gone = 1; break
+     :: atomic { abort_word != 0 -> end_wait() }; break
      :: give_up(); break
      od;
 #ifndef RELAXED_BARRIER
      atomic { /* acquire */
        i = 0;
        do
-       :: i < READ && !gone -> SEEN(i) = RELEASED(0, i); i++
+       :: i < READ && !flag[me] -> SEEN(i) = RELEASED(0, i); i++
        :: else -> break
        od
      }
@@ -224,7 +241,7 @@ inline receive(the_ring, v) {
   atomic {
     i = 0;
     do
-    :: i < READ && !gone ->
+    :: i < READ && !flag[me] ->
        if
        :: FIRST_OF_THREAD(i) -> assert(SEEN(i) == want); image[me * READ + i] = SEEN(i)
        :: else
@@ -247,12 +264,18 @@ inline receive(the_ring, v) {
 #endif
   :: fresh == ALL -> break
 #ifndef NO_ABORT_CHECK
-  :: abort_word != 0 -> gone = 1; break /* kernel: abort-check */
+  :: atomic { abort_word != 0 -> end_wait() }; break /* kernel: abort-check */
 #endif
   :: give_up();
      assert(started == GRID || dead < DEAD); /* nobody is blamed for what begins late */
      break
   od;
+#endif
+#ifdef LEAVE_ALONE
+  if
+  :: gone -> break
+  :: else
+  fi;
 #endif
 #ifndef NO_FIRST_BARRIER
   meet() /* kernel: stage */
@@ -261,8 +284,16 @@ inline receive(the_ring, v) {
                          slot_reuse_fence.litmus, slot_reuse_fence_at_publish.litmus. No effect on this memory. */
 }
 
+/* Sets gone where the CTA has given up. */
 inline publish(the_ring, v) {
-  atomic { ring = the_ring; want = v; i = lane }
+  atomic {
+#ifndef NO_FLAG
+    gone = flag[me]; /* kernel: flag */
+#endif
+    assert(gone || !spoiled);
+    spoiled = 0;
+    ring = the_ring; want = v; i = (gone -> WORDS : lane)
+  }
   do
   :: atomic { i < WORDS && PUBLISHES -> OWN(i) = want; i = i + THREADS } /* kernel: publish */
   :: i >= WORDS || !PUBLISHES -> break
@@ -270,7 +301,7 @@ inline publish(the_ring, v) {
 #if BARRIER
   meet();
   if
-  :: lane == 0 ->
+  :: lane == 0 && !gone ->
      atomic {
        i = 0;
        do /* release */
@@ -285,16 +316,17 @@ inline publish(the_ring, v) {
   skip
 }
 
-/* The product: reads the whole image. */
+/* The product: reads the whole image, also where it is anything because a wait was given up. */
 inline product() {
   d_step {
+    spoiled = 0;
     i = 0;
     do
     :: i < READ ->
 #ifdef SKIP_UNUSED
-       assert(image[me * READ + i] == want || (cta == 0 && i / WORDS == 1));
+       spoiled = spoiled || (image[me * READ + i] != want && !(cta == 0 && i / WORDS == 1));
 #else
-       assert(image[me * READ + i] == want || MISSING(i));
+       spoiled = spoiled || (image[me * READ + i] != want && !MISSING(i));
 #endif
        i++
     :: else -> break
@@ -314,7 +346,7 @@ inline product() {
 proctype thread(byte group; byte cta; byte lane) {
   byte me = group * CTAS + cta;
   byte t, ring, want, fresh, i;
-  bit gone, my_turn;
+  bit gone, spoiled, my_turn;
 
   MAY_DIE;
   if
@@ -324,17 +356,20 @@ proctype thread(byte group; byte cta; byte lane) {
      do
      :: arrived == GRID -> break /* kernel: rendezvous */
 #ifndef NO_ABORT_CHECK
-     :: abort_word != 0 -> gone = 1; break
+     :: atomic { abort_word != 0 -> end_wait() }; break
 #endif
      :: give_up(); break
      od;
 #endif
 #ifndef NO_LAST_LOOK
-     gone = gone || abort_word != 0 /* kernel: last-look */
+     refused[me] = flag[me] || abort_word != 0 /* kernel: last-look */
+#else
+     refused[me] = flag[me]
 #endif
   :: else
   fi;
   meet();
+  atomic { gone = refused[me]; refused[me] = refused[me] && THREADS > 1 }
 
   do
   :: t == STEPS || gone -> break
@@ -342,23 +377,24 @@ proctype thread(byte group; byte cta; byte lane) {
      if
      :: t > 0 -> /* h(0) is each CTA's own copy */
         receive(0, t);
-        if
-        :: gone -> break
-        :: else -> product()
-        fi
+        product()
      :: else
      fi;
      MAY_DIE;
 #if PROJECTION
      publish(1, t + 1);
-     receive(1, t + 1);
      if
      :: gone -> break
-     :: else -> product()
+     :: else
      fi;
+     receive(1, t + 1);
+     product();
 #endif
      publish(0, t + 1);
-     atomic { values[me * THREADS + lane]++; t++ }
+     if
+     :: gone -> break
+     :: else -> atomic { values[me * THREADS + lane]++; t++ }
+     fi
   od;
 #ifndef NO_NAN
   nans[me * THREADS + lane] = STEPS - values[me * THREADS + lane]; /* kernel: leave */
@@ -370,20 +406,15 @@ died:
     started++
   }
 end:
-  atomic { /* what is over does not tell states apart */
-#if THREADS == 1
-    i = 0;
-    do
-    :: i < RINGS * RING -> view[me * RINGS * RING + i] = 0; i++
-    :: else -> break
-    od;
-    i = 0;
-    do
-    :: i < READ -> image[me * READ + i] = 0; i++
-    :: else -> break
-    od;
+  atomic {
+#if THREADS > 1
+    left[me]++;
 #endif
-    i = 0; t = 0; ring = 0; want = 0; fresh = 0; gone = 0; my_turn = 0
+    forget();
+#if THREADS == 1
+    flag[me] = 0;
+#endif
+    t = 0; ring = 0; want = 0; gone = 0; spoiled = 0; my_turn = 0
   }
 }
 

@@ -114,6 +114,7 @@ class Exchange {
   // False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], const unsigned char* image) {
     u64* const slot = published_ + static_cast<i64>(step & 1) * slot_words_;
+    // exchange: flag
     const bool gave_up = *given_up_ != 0;  // waited for together with the first shuffle
     // exchange: publish
     if constexpr (W == Word::tag) {
