@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <sstream>
 #include <string>
 #include <type_traits>
@@ -119,10 +118,16 @@ Names loaded_in(const std::string& file) {
   std::ostringstream text;
   text << std::ifstream(SPRNN_SOURCE_FOLDER "/" + file).rdbuf();
   const std::string source = text.str();
-  const std::regex find(R"re(\.find\((\w+), "(\w+)"\))re");
+  // Each stands as `.find(member, "symbol")`. Not by std::regex, which g++ 12 warns of under the sanitizers.
+  const std::string call = ".find(", between = ", \"", end = "\")";
   Names names;
-  for (auto at = std::sregex_iterator(source.begin(), source.end(), find); at != std::sregex_iterator(); ++at)
-    names[(*at)[1]] = (*at)[2];
+  for (std::size_t at = source.find(call); at != std::string::npos; at = source.find(call, at)) {
+    at += call.size();
+    const std::size_t comma = source.find(between, at), close = source.find(end, at);
+    if (comma == std::string::npos || close == std::string::npos || close < comma) continue;
+    const std::size_t symbol = comma + between.size();
+    names[source.substr(at, comma - at)] = source.substr(symbol, close - symbol);
+  }
   return names;
 }
 
