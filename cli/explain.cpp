@@ -88,6 +88,10 @@ ExitStatus explain(const Arguments& arguments) {
     packed += direction.packed_bytes;
     workspace += direction.workspace_bytes;
   }
+  if (!plan.device.is_gpu()) {
+    for (std::size_t d = 0; d < plan.directions.size(); ++d)
+      json["directions"][d]["threads_at_work"] = threads_at_work(plan, d);
+  }
   json["us_per_step"] = microseconds;
   json["packed_bytes"] = packed;
   json["workspace_bytes"] = workspace;

@@ -103,6 +103,10 @@ struct PlanOptions {
 
 [[nodiscard]] Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& options = {});
 
+// How many of the CPU's threads work on a direction: another would cost more in meeting than it saves. Only
+// for plans of a CPU.
+[[nodiscard]] int threads_at_work(const Plan& plan, std::size_t direction);
+
 [[nodiscard]] std::string to_json(const Plan& plan);
 [[nodiscard]] Plan plan_from_json(std::string_view json);  // throws Error(format)
 [[nodiscard]] std::string to_text(const Plan& plan);       // for people: what `sprnn explain` prints

@@ -182,13 +182,10 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
 }
 
 std::string threads_text(const Plan& plan, std::size_t direction) {
-  const CpuDescription& cpu = plan.device.cpu();
-  const int workers =
-      best_workers(plan.problem.directions[direction], std::get<CpuPlan>(plan.directions[direction].choice),
-                   plan.problem.batch, cpu);
-  if (workers == cpu.threads) return "";
+  const int workers = threads_at_work(plan, direction), threads = plan.device.cpu().threads;
+  if (workers == threads) return "";
   return fmt::format("{} of {} threads work: another would cost more in meeting than it saves", workers,
-                     cpu.threads);
+                     threads);
 }
 
 void to_json(nlohmann::json& json, const CpuPlan& plan) {
@@ -216,5 +213,11 @@ std::string to_text(const CpuPlan& plan) {
 }
 
 }  // namespace cpu
+
+int threads_at_work(const Plan& plan, std::size_t direction) {
+  return cpu::best_workers(plan.problem.directions[direction],
+                           std::get<CpuPlan>(plan.directions[direction].choice), plan.problem.batch,
+                           plan.device.cpu());
+}
 
 }  // namespace sprnn

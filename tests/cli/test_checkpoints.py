@@ -294,6 +294,12 @@ class Explain(CliTest):
         self.save_model(Model("lstm", 8, 32, density=0.2))
         plan = self.json("explain", "model.safetensors", "--target", "cpu", "--threads", "7")
         self.assertEqual(plan["device"]["threads"], 7)
+        # 32 units are too few for seven; the text says the same. A GPU has no threads to count.
+        self.assertEqual(plan["directions"][0]["threads_at_work"], 1)
+        text = self.succeed("explain", "model.safetensors", "--target", "cpu", "--threads", "7").out
+        self.assertIn("1 of 7 threads work", text)
+        plan = self.json("explain", "model.safetensors", "--target", "h100")
+        self.assertNotIn("threads_at_work", plan["directions"][0])
 
     def test_text(self):
         self.save_model(Model("lstm", 8, 32, density=0.2))
