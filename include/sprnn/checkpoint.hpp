@@ -34,7 +34,7 @@ struct Checkpoint {
 // overlapping data, lengths that lie, duplicate names, a pickle: the message then says how to convert
 // it), Error(io) if it cannot be read.
 [[nodiscard]] Checkpoint load_checkpoint(const std::filesystem::path& path);
-[[nodiscard]] Checkpoint parse_checkpoint(std::vector<std::byte> bytes, const std::string& name);
+[[nodiscard]] Checkpoint parse_checkpoint(const std::vector<std::byte>& bytes, const std::string& name);
 
 // Writes to a temporary name beside `path` and renames, so `path` is either its old self or complete.
 void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& path);

@@ -27,20 +27,6 @@ namespace fs = std::filesystem;
                                          std::system_category().message(error)));
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
   int fd = -1;
   do {
@@ -84,40 +70,51 @@ std::string random_name() {
 
 }  // namespace
 
-std::vector<std::byte> read_file(const fs::path& path, std::size_t limit) {
-  const Descriptor file(open_retrying(path, O_RDONLY));
-  if (file.get() < 0) throw_io(path, "open for reading", errno);
+Descriptor::~Descriptor() {
+  if (fd_ >= 0) close(fd_);
+}
+
+InputFile::InputFile(const fs::path& path, std::size_t limit)
+    : path_(path), file_(open_retrying(path, O_RDONLY)) {
+  if (file_.get() < 0) throw_io(path, "open for reading", errno);
   struct stat status {};
-  if (fstat(file.get(), &status) != 0) throw_io(path, "read", errno);
+  if (fstat(file_.get(), &status) != 0) throw_io(path, "read", errno);
   if (S_ISDIR(status.st_mode)) throw_io(path, "read", EISDIR);
   if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {  // /dev/zero never ends
     throw Error(ErrorCode::io,
                 fmt::format("{}: is a device; expected a file or a pipe", quote(path.string())));
   }
-  const auto size = static_cast<std::size_t>(status.st_size);
+  if (S_ISREG(status.st_mode)) size_ = static_cast<std::size_t>(status.st_size);
   // Without this a sparse file of terabytes would be killed for memory instead of refused.
-  if (std::min(size, limit) > physical_memory()) throw_too_large(path, size);
+  if (size_ && std::min(*size_, limit) > physical_memory()) throw_too_large(path, *size_);
+}
 
+std::vector<std::byte> InputFile::read(std::size_t most) {
   // The size is only a hint: pipes have none, and files grow.
+  const std::size_t hint = size_.value_or(0);
   std::vector<std::byte> bytes;
   std::size_t used = 0;
   try {
-    bytes.resize(std::min(std::max<std::size_t>(size + 1, 4096), limit));
-    while (used < limit) {
-      if (used == bytes.size()) bytes.resize(std::min(2 * used, limit));
-      const ssize_t got = ::read(file.get(), bytes.data() + used, bytes.size() - used);
+    bytes.resize(std::min(std::max<std::size_t>(hint + 1, 4096), most));
+    while (used < most) {
+      if (used == bytes.size()) bytes.resize(std::min(2 * used, most));
+      const ssize_t got = ::read(file_.get(), bytes.data() + used, bytes.size() - used);
       if (got == 0) break;
       if (got > 0) {
         used += static_cast<std::size_t>(got);
       } else if (errno != EINTR) {
-        throw_io(path, "read", errno);
+        throw_io(path_, "read", errno);
       }
     }
   } catch (const std::bad_alloc&) {
-    throw_too_large(path, std::max(size, used));
+    throw_too_large(path_, std::max(hint, used));
   }
   bytes.resize(used);
   return bytes;
+}
+
+std::vector<std::byte> read_file(const fs::path& path, std::size_t limit) {
+  return InputFile(path, limit).read(limit);
 }
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {

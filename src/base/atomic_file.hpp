@@ -4,14 +4,45 @@
 #include <cstddef>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace sprnn {
 
-// The first `limit` bytes of a regular file or a pipe. Throws Error(io) that names the path and the
+// Closes what open() gave, which may be its -1.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// A regular file or a pipe, read from front to back. Failures throw Error(io) that names the path and the
 // operating system's reason.
+class InputFile {
+ public:
+  // Of the file no more than `limit` bytes will be asked for: Error(out_of_memory) if they do not fit.
+  explicit InputFile(const std::filesystem::path& path,
+                     std::size_t limit = std::numeric_limits<std::size_t>::max());
+  // When it was opened; nothing for a pipe.
+  [[nodiscard]] std::optional<std::size_t> size() const noexcept { return size_; }
+  // The next `most` bytes; fewer only where the file ends.
+  [[nodiscard]] std::vector<std::byte> read(std::size_t most);
+
+ private:
+  std::filesystem::path path_;
+  Descriptor file_;
+  std::optional<std::size_t> size_;
+};
+
+// The first `limit` bytes of a file.
 [[nodiscard]] std::vector<std::byte> read_file(const std::filesystem::path& path,
                                                std::size_t limit = std::numeric_limits<std::size_t>::max());
 

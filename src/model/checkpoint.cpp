@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <span>
 
 #include "base/atomic_file.hpp"
@@ -17,6 +19,9 @@ namespace {
 using safetensors::Entry;
 using safetensors::Header;
 using safetensors::length_bytes;
+
+// The next so many bytes of a file, which has them.
+using Next = std::function<std::vector<std::byte>(std::uint64_t)>;
 
 std::uint64_t read_length(const std::vector<std::byte>& bytes) {
   std::uint64_t value = 0;
@@ -74,6 +79,45 @@ void check_layout(std::vector<Entry>& entries, std::uint64_t data_bytes, const s
   }
 }
 
+// Each tensor is read into its place, so a large file is in memory once.
+Checkpoint parse(std::uint64_t size, const Next& next, const std::string& name) {
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorCode::format, fmt::format("{}: {}", quote(name), what));
+  };
+  const std::vector<std::byte> begin = next(std::min<std::uint64_t>(size, length_bytes));
+  if (size < length_bytes) {
+    if (looks_like_pickle(begin)) throw_pickle(name);
+    fail(fmt::format("has {} bytes, too few for a safetensors file", size));
+  }
+  const std::uint64_t header_bytes = read_length(begin);
+  if (header_bytes > safetensors::max_header_bytes) {
+    // Checked only here: a header of 640 bytes begins like a pickle, 80 02.
+    if (looks_like_pickle(begin)) throw_pickle(name);
+    fail(fmt::format(
+        "the header claims {} bytes, more than the format's limit of {}: this is not a safetensors file",
+        header_bytes, safetensors::max_header_bytes));
+  }
+  if (header_bytes > size - length_bytes) {
+    fail(fmt::format(
+        "the header claims {} bytes, but only {} follow: the file is truncated or is not a safetensors "
+        "file",
+        header_bytes, size - length_bytes));
+  }
+  const std::vector<std::byte> text = next(header_bytes);
+  Header header = safetensors::parse_header({reinterpret_cast<const char*>(text.data()), text.size()}, name);
+
+  check_layout(header.entries, size - length_bytes - header_bytes, name);
+  Checkpoint checkpoint;
+  checkpoint.metadata = std::move(header.metadata);
+  checkpoint.tensors.reserve(header.entries.size());
+  for (Entry& entry : header.entries) {
+    std::vector<std::byte> data = next(entry.end - entry.begin);
+    checkpoint.tensors.push_back(
+        {std::move(entry.name), std::move(entry.dtype), std::move(entry.shape), std::move(data)});
+  }
+  return checkpoint;
+}
+
 }  // namespace
 
 const StoredTensor* Checkpoint::find(std::string_view name) const noexcept {
@@ -83,45 +127,26 @@ const StoredTensor* Checkpoint::find(std::string_view name) const noexcept {
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
-  return parse_checkpoint(read_file(path), path.string());
+  const std::string name = path.string();
+  InputFile file(path);
+  if (!file.size()) return parse_checkpoint(file.read(std::numeric_limits<std::size_t>::max()), name);
+  const Next next = [&](std::uint64_t bytes) {
+    std::vector<std::byte> part = file.read(bytes);
+    if (part.size() < bytes)
+      throw Error(ErrorCode::io, fmt::format("{}: became shorter while it was read", quote(name)));
+    return part;
+  };
+  return parse(*file.size(), next, name);
 }
 
-Checkpoint parse_checkpoint(std::vector<std::byte> bytes, const std::string& name) {
-  const auto fail = [&](const std::string& what) {
-    throw Error(ErrorCode::format, fmt::format("{}: {}", quote(name), what));
+Checkpoint parse_checkpoint(const std::vector<std::byte>& bytes, const std::string& name) {
+  std::span<const std::byte> rest = bytes;
+  const Next next = [&](std::uint64_t count) {
+    const std::span<const std::byte> part = rest.first(count);
+    rest = rest.subspan(count);
+    return std::vector<std::byte>(part.begin(), part.end());
   };
-  if (bytes.size() < length_bytes) {
-    if (looks_like_pickle(bytes)) throw_pickle(name);
-    fail(fmt::format("has {} bytes, too few for a safetensors file", bytes.size()));
-  }
-  const std::uint64_t header_bytes = read_length(bytes);
-  if (header_bytes > safetensors::max_header_bytes) {
-    // Checked only here: a header of 640 bytes begins like a pickle, 80 02.
-    if (looks_like_pickle(bytes)) throw_pickle(name);
-    fail(fmt::format(
-        "the header claims {} bytes, more than the format's limit of {}: this is not a safetensors file",
-        header_bytes, safetensors::max_header_bytes));
-  }
-  if (header_bytes > bytes.size() - length_bytes) {
-    fail(fmt::format(
-        "the header claims {} bytes, but only {} follow: the file is truncated or is not a safetensors "
-        "file",
-        header_bytes, bytes.size() - length_bytes));
-  }
-  const char* text = reinterpret_cast<const char*>(bytes.data()) + length_bytes;
-  Header header = safetensors::parse_header({text, static_cast<std::size_t>(header_bytes)}, name);
-
-  const std::uint64_t data_begin = length_bytes + header_bytes;
-  check_layout(header.entries, bytes.size() - data_begin, name);
-  Checkpoint checkpoint;
-  checkpoint.metadata = std::move(header.metadata);
-  checkpoint.tensors.reserve(header.entries.size());
-  for (Entry& entry : header.entries) {
-    const std::byte* begin = bytes.data() + data_begin + entry.begin;
-    checkpoint.tensors.push_back({std::move(entry.name), std::move(entry.dtype), std::move(entry.shape),
-                                  std::vector<std::byte>(begin, begin + (entry.end - entry.begin))});
-  }
-  return checkpoint;
+  return parse(bytes.size(), next, name);
 }
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::filesystem::path& path) {

@@ -2,14 +2,28 @@
 
 import json
 import os
+import struct
+import subprocess
 import unittest
 
 from files import Array, load_safetensors, save_safetensors
 from oracle import Model
-from support import CliTest
+from support import BINARY, CliTest
 
 
 class Inspect(CliTest):
+    def test_a_large_file_is_in_memory_once(self):
+        size = 256 << 20
+        header = json.dumps({"embedding": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+        with open(self.path("large.safetensors"), "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            file.truncate(8 + len(header) + size)
+        child = subprocess.Popen([BINARY, "inspect", self.path("large.safetensors")], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        self.assertLess(usage.ru_maxrss * 1024, 1.75 * size)
+
     def test_module(self):
         model = Model("lstm", 6, 16, layers=2, bidirectional=True, projection=5, density=0.4)
         self.save_model(model, prefix="encoder.rnn.", metadata={"format": "pt"})

@@ -1,6 +1,9 @@
 // The container: what the Python library wrote, and what we write.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
 
 #include "base/atomic_file.hpp"
 #include "model/safetensors.hpp"
@@ -55,6 +58,20 @@ TEST(Safetensors, SavesAnUnchangedFileByteForByte) {
     save_checkpoint(load_checkpoint(data_folder / name), copy);
     EXPECT_EQ(read_file(copy), read_file(data_folder / name)) << name;
   }
+}
+
+// A pipe does not say how long it is, a file does: two ways to the same checkpoint.
+TEST(Safetensors, ReadsAPipeLikeAFile) {
+  const std::vector<std::byte> bytes = read_file(data_folder / "library.safetensors");
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe(ends.data()), 0);
+  ASSERT_EQ(write(ends[1], bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  close(ends[1]);
+  const Checkpoint checkpoint = load_checkpoint("/dev/fd/" + std::to_string(ends[0]));
+  close(ends[0]);
+  const Checkpoint expected = load_checkpoint(data_folder / "library.safetensors");
+  EXPECT_EQ(checkpoint.tensors, expected.tensors);
+  EXPECT_EQ(checkpoint.metadata, expected.metadata);
 }
 
 TEST(Safetensors, SavesOverItsOwnInput) {
