@@ -103,9 +103,8 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
         return found
 
     def _set_mask(self, name: str, mask: Optional[Tensor]) -> None:
-        old = self._buffers[_mask_name(name)]
-        if mask is None or old is None:
-            device = getattr(self, name).device
+        old, device = self._buffers[_mask_name(name)], getattr(self, name).device
+        if mask is None or old is None or old.device != device:  # load_state_dict(assign=True) brings another device
             setattr(self, _mask_name(name), None if mask is None else mask.to(device, copy=True))
         else:
             old.copy_(mask)  # in place, for whoever holds it: DistributedDataParallel, a captured graph
