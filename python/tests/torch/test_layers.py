@@ -391,7 +391,9 @@ def test_messages_name_what_was_found():
         ours(x.to("meta"))
     with pytest.raises(RuntimeError, match="h_0 is on meta"):
         ours(x, (h.to("meta"), h))
-    with pytest.raises(TypeError, match="tuple"):
+    with pytest.raises(TypeError, match="h_0 is a ndarray: expected a tensor"):
+        ours(x, (h.numpy(), h))
+    with pytest.raises(TypeError, match="hx is a tuple: expected a tensor"):
         sprnn.torch.GRU(7, 12)(x, (h, h))
 
 
