@@ -362,6 +362,8 @@ _Directions = Dict[Tuple[int, bool], Dict[str, Any]]
 
 def _group(arrays: Mapping[str, Any], prefix: Optional[str]) -> _Directions:
     """The tensors of each direction, layer by layer, forward before reverse, by their names less the suffix."""
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        raise ArgumentTypeError(f"arrays is a {type(arrays).__name__}: expected a dict of arrays by PyTorch's names")
     found: Dict[str, _Directions] = {}
     for name, array in arrays.items():
         head, dot, tail = name.rpartition(".")

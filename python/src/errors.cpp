@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
+
 namespace nb = nanobind;
 
 namespace sprnn::python {
@@ -10,7 +12,10 @@ namespace {
 
 void raise(const char* name, const Error& error) {
   const nb::object type = nb::module_::import_("sprnn.errors").attr(name);
-  PyErr_SetString(type.ptr(), error.what());
+  // A path in it need not be UTF-8.
+  const std::string_view what = error.what();
+  const auto message = nb::steal(PyUnicode_DecodeUTF8(what.data(), std::ssize(what), "backslashreplace"));
+  PyErr_SetObject(type.ptr(), message.ptr());
 }
 
 const char* class_of(ErrorCode code) {

@@ -39,7 +39,7 @@ def _axes(attributes: Attributes, inputs: Inputs) -> Optional[List[int]]:
 
 def _squeeze(attributes: Attributes, inputs: Inputs, version: int) -> Array:
     axes = _axes(attributes, inputs)
-    return np.squeeze(_data(inputs), None if axes is None else tuple(axes))
+    return np.squeeze(_data(inputs), tuple(axes) if axes else None)  # none named: all of 1, as in onnxruntime
 
 
 def _unsqueeze(attributes: Attributes, inputs: Inputs, version: int) -> Array:

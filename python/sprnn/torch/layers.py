@@ -103,9 +103,8 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
         return found
 
     def _set_mask(self, name: str, mask: Optional[Tensor]) -> None:
-        old = self._buffers[_mask_name(name)]
-        if mask is None or old is None:
-            device = getattr(self, name).device
+        old, device = self._buffers[_mask_name(name)], getattr(self, name).device
+        if mask is None or old is None or old.device != device:  # load_state_dict(assign=True) brings another device
             setattr(self, _mask_name(name), None if mask is None else mask.to(device, copy=True))
         else:
             old.copy_(mask)  # in place, for whoever holds it: DistributedDataParallel, a captured graph
@@ -232,11 +231,11 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
             if isinstance(hx, Tensor) or len(hx) != 2:
                 raise TypeError(f"{self._get_name()}: hx is the pair (h_0, c_0) of tensors, got {type(hx).__name__}")
             return self._state("h_0", hx[0], batch, x, batched), self._state("c_0", hx[1], batch, x, batched)
-        if not isinstance(hx, Tensor):
-            raise TypeError(f"{self._get_name()}: hx is a tensor, got {type(hx).__name__}")
         return self._state("hx", hx, batch, x, batched), None
 
-    def _state(self, name: str, state: Tensor, batch: int, x: Tensor, batched: bool) -> Tensor:
+    def _state(self, name: str, state: object, batch: int, x: Tensor, batched: bool) -> Tensor:
+        if not isinstance(state, Tensor):
+            raise TypeError(f"{self._get_name()}: {name} is a {type(state).__name__}: expected a tensor")
         expected = self._state_shape(batch, name == "c_0")
         given = expected if batched else (expected[0], expected[2])
         if state.shape != given:

@@ -158,6 +158,12 @@ def _outputs(x: Tensor, batch: int, weights: Sequence[Tensor], layout: Layout) -
 def _rnn_fake(*arguments: Any) -> Outputs:
     call = _Call(*arguments)
     x = call.x
+    for tensor in (*call.weights, *call.masks):  # one on "meta" among others brings a call here that is to be run
+        if tensor.device != x.device:
+            raise RuntimeError(
+                f"sprnn::rnn: the input is on {x.device}, a weight or mask of shape {list(tensor.shape)} on "
+                f"{tensor.device}: move them to one device"
+            )
     states = call.num_layers * (2 if call.bidirectional else 1)
     rows, width = call.weights[1].shape
     batch = x.size(0 if call.batch_first else 1) if call.h0 is None else call.h0.size(1)

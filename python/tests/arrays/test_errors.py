@@ -180,6 +180,8 @@ def changed(name, value):
 @pytest.mark.parametrize(
     "arrays, kind, match",
     [
+        (None, TypeError, r"arrays is a NoneType: expected a dict of arrays by PyTorch's names"),
+        ({0: X}, TypeError, r"arrays is a dict: expected a dict of arrays by PyTorch's names"),
         ({}, ValueError, r"no recurrent module among the arrays none"),
         ({"fc.weight": X}, ValueError, r"no recurrent module among the arrays 'fc.weight'"),
         (without("weight_hh_l1"), ValueError, r"weight_hh_l1 is missing"),
@@ -220,6 +222,8 @@ def test_model_options():
 def test_files(tmp_path, model):
     missing = refuses(FileNotFoundError, "nothing.safetensors", lambda: sprnn.load(tmp_path / "nothing.safetensors"))
     assert missing.code == sprnn.ErrorCode.IO and isinstance(missing, OSError)
+    no_utf8 = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.safetensors")
+    refuses(FileNotFoundError, r"\\xff.safetensors: there is no such file", lambda: sprnn.load(no_utf8))
     (tmp_path / "text.safetensors").write_text("not a checkpoint at all")
     bad = refuses(ValueError, "text.safetensors", lambda: sprnn.load(tmp_path / "text.safetensors"))
     assert bad.code == sprnn.ErrorCode.FORMAT

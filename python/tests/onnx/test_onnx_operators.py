@@ -1,8 +1,9 @@
 """The small operators, each over its versions, against ONNX's reference evaluator (and onnxruntime, through chains)."""
 
 import numpy as np
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from random_graphs import model_of
 
@@ -74,6 +75,17 @@ def test_operator(case):
     # As a constant it is worked out when the graph is loaded.
     model, inputs = one(operator, opset, arrays, attributes, constants=list(inputs))
     np.testing.assert_array_equal(sprnn.onnx.load(model).run({})["out"], expected, strict=True)
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_an_empty_list_of_axes_squeezes_all_of_1(opset):
+    """The standard says it of absent ones only, and its evaluator squeezes none; onnxruntime is followed."""
+    model, inputs = one("Squeeze", opset, [X, ints()][: 1 + (opset == 13)], {})
+    if opset == 11:
+        model.graph.node[0].attribute.append(helper.make_attribute("axes", [], attr_type=AttributeProto.INTS))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, inputs)
+    np.testing.assert_array_equal(sprnn.onnx.load(model).run(inputs)["out"], expected, strict=True)
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,27 @@ def test_moves_keep_the_masks():
     assert y.shape == (4, 2, 12) and h.is_meta
 
 
+def test_weights_that_are_assigned_bring_the_masks_to_their_device():
+    theirs, ours = make_pair("LSTM", density=0.3)
+    twin = copy.deepcopy(ours).to("meta")
+    twin.load_state_dict(ours.state_dict(), assign=True)
+    x = torch.randn(4, 2, 7)
+    with torch.no_grad():
+        assert_same(twin(x), theirs(x))
+    assert twin.density() == ours.density()
+
+
+def test_weights_left_on_meta_are_refused_as_torch_does():
+    for theirs, ours in PAIRS.values():
+        state = theirs(7, 12, 2).state_dict()
+        del state["weight_hh_l1"]
+        for cls in (theirs, ours):
+            layer = cls(7, 12, 2, device="meta").eval()
+            layer.load_state_dict(state, strict=False, assign=True)
+            with torch.no_grad(), pytest.raises(RuntimeError, match="meta"):
+                layer(torch.randn(4, 2, 7))
+
+
 def test_inference_mode():
     theirs, ours = make_pair("LSTM")
     with torch.inference_mode():
@@ -370,7 +391,9 @@ def test_messages_name_what_was_found():
         ours(x.to("meta"))
     with pytest.raises(RuntimeError, match="h_0 is on meta"):
         ours(x, (h.to("meta"), h))
-    with pytest.raises(TypeError, match="tuple"):
+    with pytest.raises(TypeError, match="h_0 is a ndarray: expected a tensor"):
+        ours(x, (h.numpy(), h))
+    with pytest.raises(TypeError, match="hx is a tuple: expected a tensor"):
         sprnn.torch.GRU(7, 12)(x, (h, h))
 
 
