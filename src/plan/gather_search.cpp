@@ -17,6 +17,9 @@ namespace {
 
 // Beyond two registers a pair, where the compiler unpacks them.
 constexpr int unpacking_registers = 12;
+// What the product needs beside pairs and words of the state, with what stays between timesteps: 43 were
+// seen.
+constexpr int beside_words = 45;
 using gpu::choices;
 using gpu::divide_up;
 using gpu::halves;
@@ -26,6 +29,21 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
   const int lanes = wishes.lanes.value_or(1);
   if (lanes < 1 || lanes > warp_lanes || !std::has_single_bit(static_cast<unsigned>(lanes)))
     gpu::refuse_wish("lanes", lanes, "1, 2, 4, 8, 16 or 32");
+}
+
+bool overflows(const MatrixLayout& matrix) { return matrix.slots[1] + matrix.slots[2] > 0; }
+
+// Words of the state that a lane may hold at once. With one lane no shuffle holds the sums in place, and the
+// compiler may load the words of all slots before it sums one batch entry after the other: such plans spilled
+// 104 to 2008 bytes, and the three tried with two lanes nothing. Not so with loops over pairs that lie
+// elsewhere, nor with the asm that turns a half into fp32 for each product (NVRTC 13.0; a bound, of which 3/4
+// were seen).
+int words_at_once(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype) {
+  const bool ordered = overflows(matrix) || (dtype == DType::fp16 && !matrix.half_sums);
+  if (matrix.lanes > 1 || plan.group_batch == 1 || ordered) return 0;
+  int slots = 0;
+  for (const RowPass& pass : matrix.passes) slots = std::max(slots, pass.registers);
+  return slots * matrix.image.planes * divide_up(matrix.image.word_bytes, 4);
 }
 
 }  // namespace
@@ -187,6 +205,21 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   }
   layout = make_layout(plan, problem_, direction_);
   plan.registers.weights = pair_registers(layout, plan.opaque_pairs);
+  const int left = plan.registers.available - plan.registers.weights;
+  int words = words_at_once(plan, layout.w_hh, problem_.dtype);
+  if (layout.w_hr) words = std::max(words, words_at_once(plan, *layout.w_hr, problem_.dtype));
+  if (words + beside_words > left && words > 0) {
+    return fmt::format(
+        "needs {} registers a thread for words of state, {} available with one lane a row group", words,
+        std::max(0, left - beside_words));
+  }
+  // All slots were meant to fit, but each of two matrices may have left some over.
+  const bool overflow = overflows(layout.w_hh) || (layout.w_hr && overflows(*layout.w_hr));
+  const int working = working_registers(plan, layout, overflow);
+  if (working > left) {
+    return fmt::format("needs {} registers a thread beside {} of pairs, {} available with {} warps", working,
+                       plan.registers.weights, plan.registers.available, plan.warps);
+  }
   plan.registers.working = std::min(plan.registers.available - plan.registers.weights, with_room(needed));
   plan.shared = shared_budget(layout, plan.group_batch, plan.shared.available);
   const std::int64_t streamed =

@@ -46,8 +46,9 @@ const std::array<int, 3>& architectures() {
   return all;
 }
 
-// As many non-zeros a row as a random mask would have, without drawing it: the plan knows no more.
-MatrixSummary summary(std::int64_t rows, std::int64_t cols, double density, std::uint64_t seed) {
+// As many non-zeros a row as a random mask of the kind would have, without drawing it: the plan knows no
+// more.
+MatrixSummary summary(std::int64_t rows, std::int64_t cols, double density, Mask mask, std::uint64_t seed) {
   MatrixSummary matrix;
   matrix.rows = rows;
   matrix.cols = cols;
@@ -55,7 +56,8 @@ MatrixSummary summary(std::int64_t rows, std::int64_t cols, double density, std:
   const auto width = static_cast<double>(cols);
   const double mean = density * width, deviation = std::sqrt(mean * (1.0 - density));
   for (std::int64_t row = 0; row < rows; ++row) {
-    const double drawn = mean + deviation * random.uniform(-3.0, 3.0);
+    const double drawn = mask == Mask::skewed_rows ? 4.0 * mean * std::pow(random.uniform(), 3)
+                                                   : mean + deviation * random.uniform(-3.0, 3.0);
     matrix.row_nonzeros.push_back(static_cast<std::int32_t>(std::clamp(drawn, 0.0, width)));
   }
   return matrix;
@@ -73,9 +75,10 @@ Problem problem_of(const CoverCase& c) {
   direction.cell = spec.cell;
   direction.bias = spec.bias;
   const std::int64_t rows = spec.cell.gates() * spec.hidden;
-  direction.w_ih = summary(rows, spec.input, spec.density, 1);
-  direction.w_hh = summary(rows, spec.projection > 0 ? spec.projection : spec.hidden, spec.density, 2);
-  if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, 3);
+  direction.w_ih = summary(rows, spec.input, spec.density, spec.mask, 1);
+  direction.w_hh =
+      summary(rows, spec.projection > 0 ? spec.projection : spec.hidden, spec.density, spec.mask, 2);
+  if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, spec.mask, 3);
   problem.directions.push_back(direction);
   return problem;
 }

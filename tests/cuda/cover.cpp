@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 
 namespace sprnn::test {
@@ -12,11 +13,13 @@ namespace sprnn::test {
 namespace {
 
 constexpr std::array<std::int64_t, 10> sizes = {1, 7, 48, 250, 1024, 2304, 4096, 6000, 10000, 16384};
-constexpr std::array batches = {1, 2, 3, 4, 8, 16, 32};
+constexpr std::array batches = {1, 2, 3, 4, 8, 12, 16, 32, 64};
 constexpr std::array densities = {0.01, 0.05, 0.1, 0.3, 0.7};
 constexpr std::array dtypes = {DType::fp32, DType::fp16, DType::bf16};
-constexpr std::array lanes = {0, 4, 16};  // 0: the planner's choice
-constexpr std::array warps = {0, 8, 12};
+constexpr std::array lanes = {0, 1, 4, 16};  // 0: the planner's choice
+constexpr std::array warps = {0, 4, 8, 12, 16};
+constexpr std::array masks = {Mask::uniform, Mask::skewed_rows};
+constexpr std::array projected_shares = {0.33, 0.1, 0.5};  // R / H, by turns
 constexpr int lstm_with_projection = 4;
 
 // A row holds the index of a value for each of these, problems first.
@@ -37,6 +40,7 @@ enum Factor {
   group,
   wait,
   word,
+  mask,
   factors
 };
 constexpr int problem_factors = size + 1;
@@ -55,7 +59,8 @@ constexpr std::array<int, factors> values = {5,
                                              warps.size(),
                                              2,
                                              2,
-                                             2};
+                                             2,
+                                             masks.size()};
 using Row = std::array<int, factors>;
 
 // What must meet: every pair of factors, and every three of the problem's.
@@ -122,8 +127,11 @@ CoverCase make_case(const Row& row, std::uint64_t seed) {
   c.spec.cell = standard_cells()[static_cast<std::size_t>(std::min(row[cell], lstm_with_projection - 1))];
   c.spec.dtype = dtypes[static_cast<std::size_t>(row[dtype])];
   c.spec.hidden = sizes[static_cast<std::size_t>(row[size])];
-  if (row[cell] == lstm_with_projection && c.spec.hidden > 1) c.spec.projection = (c.spec.hidden + 2) / 3;
+  if (row[cell] == lstm_with_projection && c.spec.hidden > 1)
+    c.spec.projection = static_cast<std::int64_t>(
+        std::ceil(projected_shares[seed % projected_shares.size()] * static_cast<double>(c.spec.hidden)));
   c.spec.density = densities[static_cast<std::size_t>(row[density])];
+  c.spec.mask = masks[static_cast<std::size_t>(row[mask])];
   c.spec.seed = seed;
   c.batch = batches[static_cast<std::size_t>(row[batch])];
   c.architecture = row[architecture];

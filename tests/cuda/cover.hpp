@@ -21,7 +21,7 @@ struct CoverCase {
 };
 [[nodiscard]] std::string to_string(const CoverCase& c);
 
-// About 400, for one architecture each; the same on every machine.
+// About 500, for one architecture each; the same on every machine.
 [[nodiscard]] std::vector<CoverCase> cover();
 // Every cell, type, batch, density and size with each other, for all architectures; the switches by turns.
 [[nodiscard]] std::vector<CoverCase> full_matrix();

@@ -247,6 +247,14 @@ TEST(GatherPlan, WishesThatCannotBeMetAreRefusedWithTheReason) {
                  {"KiB shared memory a CTA", "would fit"});
 }
 
+// Such a kernel with 78 slots spilled 2008 bytes.
+TEST(GatherPlan, OneLaneHoldsTheWordsOfAllItsSlots) {
+  const GpuWishes wishes{.groups = 2, .ctas = 64, .group_batch = 8, .warps = 8, .lanes = 1};
+  expect_refused(problem(gru_cell(), 1024, 16, 0.3, DType::bf16), wishes,
+                 {"registers a thread for words of state", "one lane a row group"});
+  EXPECT_EQ(choice(plan_for(problem(gru_cell(), 1024, 16, 0.02, DType::bf16), "h100", wishes)).w_hh.lanes, 1);
+}
+
 TEST(GatherPlan, RejectedCandidatesSayWhyWithNumbers) {
   const DirectionPlan plan = plan_for(problem(tanh_cell(), 16384, 32, 0.01), "h100");
   bool too_large = false, dearer = false;
