@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
+
+#include "plan/gpu_registers.hpp"
 
 namespace sprnn::gather {
 
@@ -13,9 +14,6 @@ namespace {
 // spread by more; tests/cuda checks that nothing is spilled.
 constexpr int base = 30;
 constexpr int projection = 24;
-// A quad that is polled is 4 registers; the addresses at which its parts are staged stay between timesteps.
-constexpr int polled_quad = 4;
-constexpr double staged_part = 1.5;
 // Pairs on their way from shared memory or L2, and the words of the state that they multiply.
 constexpr int pairs_in_flight = 12;
 constexpr int words_in_flight = 3;
@@ -26,26 +24,6 @@ constexpr int further_entry = 3;
 constexpr int large = 150, large_share = 8;
 
 constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
-
-// Of the exchange of a vector of `units_a_cta` units a CTA.
-int receiving(const GatherPlan& plan, const Image& image, int units_a_cta, ExchangeWord word) {
-  const int element = image.word_bytes / image.entries;
-  const int batch = plan.group_batch;
-  const int entries = units_a_cta * batch;  // of a CTA's slice
-  const int entries_a_quad = 16 / element - (word == ExchangeWord::tag ? 1 : 0);
-  const int polls = divide_up(plan.ctas * divide_up(entries, entries_a_quad), plan.warps * warp_lanes);
-  // Entries that lie together in the image are stored together; where the image has the order of the
-  // exchange, at one address, or at one for the slice's end.
-  int parts = entries_a_quad;
-  if (image.planes == 1 && image.entries == batch) {
-    parts = word == ExchangeWord::stamp && entries % entries_a_quad == 0 ? 1 : 2;
-  } else if (word == ExchangeWord::stamp) {
-    int together = 8 / element;
-    while (batch % together != 0 || image.entries % together != 0) together /= 2;
-    parts = entries_a_quad / together;
-  }
-  return static_cast<int>(std::ceil(polls * (polled_quad + staged_part * parts)));
-}
 
 // A lane's sums in fp32, and those of four products in half precision.
 int summing(const GatherPlan& plan, const MatrixLayout& matrix) {
@@ -63,12 +41,13 @@ int working_registers(const GatherPlan& plan, const Layout& layout, bool overflo
   // Of a (unit, batch entry) that a thread owns: what it is, its state, and a gate's input at a time.
   const int entries = divide_up(plan.w_hh.units_a_cta * plan.group_batch, hh.threads);
   int row_passes = static_cast<int>(hh.passes.size());  // the row that a thread sums in each
-  int most = std::max(summing(plan, hh), receiving(plan, hh.image, layout.outputs_a_cta, plan.exchange_word));
+  int most = std::max(summing(plan, hh),
+                      gpu::receiving_registers(plan, hh.image, layout.outputs_a_cta, plan.exchange_word));
   if (layout.w_hr) {
     const MatrixLayout& hr = *layout.w_hr;
     row_passes += static_cast<int>(hr.passes.size());
-    most = std::max(
-        {most, summing(plan, hr), receiving(plan, hr.image, plan.w_hh.units_a_cta, ExchangeWord::stamp)});
+    most = std::max({most, summing(plan, hr),
+                     gpu::receiving_registers(plan, hr.image, plan.w_hh.units_a_cta, ExchangeWord::stamp)});
   }
   // Sums of a unit's gates, asked for together; they come when those of the product have gone.
   most = std::max(most, hh.gates * hh.parts);

@@ -1,0 +1,18 @@
+// Registers that the kernel needs whatever its product: models of what the compiler makes of it.
+#pragma once
+
+#include "plan/gpu_layout.hpp"
+
+namespace sprnn::gpu {
+
+// Of the exchange of a vector of `units_a_cta` units a CTA.
+[[nodiscard]] int receiving_registers(const GpuPlan& plan, const Image& image, int units_a_cta,
+                                      ExchangeWord word);
+
+// (Unit, batch entry)s whose cell a thread updates.
+[[nodiscard]] inline int entries_a_thread(const GpuPlan& plan, int units_a_cta) noexcept {
+  const int threads = plan.warps * warp_lanes;
+  return (units_a_cta * plan.group_batch + threads - 1) / threads;
+}
+
+}  // namespace sprnn::gpu
