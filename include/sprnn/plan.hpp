@@ -17,6 +17,7 @@
 #include "sprnn/model.hpp"
 #include "sprnn/plan_cpu.hpp"
 #include "sprnn/plan_gather.hpp"
+#include "sprnn/plan_mma.hpp"
 
 namespace sprnn {
 
@@ -28,6 +29,8 @@ struct MatrixSummary {
   // Groups are `cpu_group_rows` consecutive rows of one gate (plan_cpu.hpp).
   std::int64_t group_columns = 0;  // columns that hold a non-zero in a group, summed over groups
   std::int64_t tile_slots = 0;     // slots that the cpu layout `tile` needs, summed over groups
+  // Of W_hh, columns that hold a non-zero in each block of mma_sharing_units units; empty where not known.
+  std::vector<std::int32_t> shared_columns = {};
 
   [[nodiscard]] std::int64_t nonzeros() const noexcept;
   [[nodiscard]] double density() const noexcept;  // 0 for an empty matrix
@@ -75,7 +78,7 @@ struct Rejected {
 struct DirectionPlan {
   int layer = 0;
   bool reverse = false;
-  std::variant<CpuPlan, GatherPlan> choice;
+  std::variant<CpuPlan, GatherPlan, MmaPlan> choice;
   std::vector<CostPart> cost;
   std::int64_t packed_bytes = 0;     // weights as packed
   std::int64_t workspace_bytes = 0;  // what a session allocates beside the state

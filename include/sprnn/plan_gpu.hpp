@@ -8,6 +8,13 @@
 
 namespace sprnn {
 
+// How W_hh is kept on chip.
+enum class GpuStrategy : std::uint8_t {
+  gather,      // non-zeros as pairs: plan_gather.hpp
+  dense_mma,   // all weights, for tensor cores: plan_mma.hpp
+  vector_mma,  // for tensor cores, the columns that units share
+};
+
 // How W_ih is kept for the input projection, which runs over many timesteps at once.
 enum class InputStorage : std::uint8_t { dense, csr };
 
@@ -17,6 +24,10 @@ enum class ExchangeWord : std::uint8_t {
   tag,    // 7 halves or 3 floats and a tag in 128 bits
 };
 
+[[nodiscard]] std::string_view to_string(
+    GpuStrategy strategy) noexcept;  // "gather", "dense-mma", "vector-mma"
+// Throws Error(invalid_argument) for a name that is none.
+[[nodiscard]] GpuStrategy parse_gpu_strategy(std::string_view name);
 [[nodiscard]] std::string_view to_string(InputStorage storage) noexcept;  // "dense", "csr"
 [[nodiscard]] std::string_view to_string(ExchangeWord word) noexcept;     // "stamp", "tag"
 
@@ -57,6 +68,7 @@ struct GpuPlan {
 };
 
 struct GpuWishes {
+  std::optional<GpuStrategy> strategy = std::nullopt;
   std::optional<int> groups = std::nullopt;
   std::optional<int> ctas = std::nullopt;  // a group; fewer where the units do not fill as many evenly
   std::optional<int> group_batch = std::nullopt;

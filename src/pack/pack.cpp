@@ -74,6 +74,13 @@ Direction empty_direction(const Problem& problem, const DirectionProblem& p) {
   return direction;
 }
 
+std::vector<Section> pack_sections(const Direction& weights, const DirectionPlan& plan,
+                                   const Problem& problem) {
+  if (std::holds_alternative<CpuPlan>(plan.choice)) return cpu::pack(weights, plan, problem);
+  if (std::holds_alternative<MmaPlan>(plan.choice)) return mma::pack(weights, plan, problem);
+  return gather::pack(weights, plan, problem);
+}
+
 }  // namespace
 
 const Section& PackedDirection::section(std::string_view name) const {
@@ -107,8 +114,7 @@ Packed pack(const Model& model, const Plan& plan) {
     for (const Direction& direction : layer.directions) {
       const DirectionPlan& choice = plan.directions[i];
       PackedDirection& out = packed.directions.emplace_back();
-      out.sections = std::holds_alternative<CpuPlan>(choice.choice) ? cpu::pack(direction, choice, given)
-                                                                    : gather::pack(direction, choice, given);
+      out.sections = pack_sections(direction, choice, given);
       out.b_ih = direction.b_ih;
       out.b_hh = direction.b_hh;
       out.peephole = direction.peephole;
@@ -128,6 +134,8 @@ Model unpack(const Packed& packed) {
     Direction direction = empty_direction(problem, p);
     if (std::holds_alternative<CpuPlan>(choice.choice)) {
       cpu::unpack(from.sections, choice, problem, direction);
+    } else if (std::holds_alternative<MmaPlan>(choice.choice)) {
+      mma::unpack(from.sections, choice, problem, direction);
     } else {
       gather::unpack(from.sections, choice, problem, direction);
     }
@@ -160,6 +168,8 @@ void validate(const Packed& packed) {
                  problem.dtype);
     if (std::holds_alternative<CpuPlan>(choice.choice)) {
       cpu::validate(direction.sections, choice, problem);
+    } else if (std::holds_alternative<MmaPlan>(choice.choice)) {
+      mma::validate(direction.sections, choice, problem);
     } else {
       gather::validate(direction.sections, choice, problem);
     }
@@ -173,9 +183,10 @@ std::vector<PackFigure> pack_report(const Packed& packed, std::size_t direction)
   }
   const DirectionPlan& choice = packed.plan.directions[direction];
   const auto& sections = packed.directions[direction].sections;
-  return std::holds_alternative<CpuPlan>(choice.choice)
-             ? cpu::report(sections, choice, packed.plan.problem)
-             : gather::report(sections, choice, packed.plan.problem);
+  const Problem& problem = packed.plan.problem;
+  if (std::holds_alternative<CpuPlan>(choice.choice)) return cpu::report(sections, choice, problem);
+  if (std::holds_alternative<MmaPlan>(choice.choice)) return mma::report(sections, choice, problem);
+  return gather::report(sections, choice, problem);
 }
 
 }  // namespace sprnn

@@ -2,11 +2,37 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <initializer_list>
 
 #include "base/json.hpp"
 
 namespace sprnn {
+
+namespace {
+
+constexpr std::array strategies = {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma};
+
+}  // namespace
+
+std::string_view to_string(GpuStrategy strategy) noexcept {
+  switch (strategy) {
+    case GpuStrategy::dense_mma:
+      return "dense-mma";
+    case GpuStrategy::vector_mma:
+      return "vector-mma";
+    default:
+      return "gather";
+  }
+}
+
+GpuStrategy parse_gpu_strategy(std::string_view name) {
+  for (const GpuStrategy strategy : strategies) {
+    if (name == to_string(strategy)) return strategy;
+  }
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("strategy {}: expected gather, dense-mma or vector-mma", quote(name)));
+}
 
 std::string_view to_string(InputStorage storage) noexcept {
   return storage == InputStorage::csr ? "csr" : "dense";

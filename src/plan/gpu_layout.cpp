@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "plan/gather_layout.hpp"
+#include "plan/mma_layout.hpp"
 
 namespace sprnn::gpu {
 
@@ -57,6 +58,7 @@ Frame make_frame(const GpuPlan& plan, int units_a_cta, int outputs_a_cta, int wo
 }
 
 Frame make_frame(const DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction) {
+  if (const auto* mma = std::get_if<MmaPlan>(&plan.choice)) return mma::make_layout(*mma, problem, direction);
   return gather::make_layout(std::get<GatherPlan>(plan.choice), problem, direction);
 }
 

@@ -15,11 +15,13 @@ namespace {
 using nlohmann::json;
 
 json matrix_json(const MatrixSummary& m) {
-  return {{"rows", m.rows},
-          {"cols", m.cols},
-          {"row_nonzeros", m.row_nonzeros},
-          {"group_columns", m.group_columns},
-          {"tile_slots", m.tile_slots}};
+  json j = {{"rows", m.rows},
+            {"cols", m.cols},
+            {"row_nonzeros", m.row_nonzeros},
+            {"group_columns", m.group_columns},
+            {"tile_slots", m.tile_slots}};
+  if (!m.shared_columns.empty()) j["shared_columns"] = m.shared_columns;
+  return j;
 }
 
 MatrixSummary matrix_from(const json& j) {
@@ -31,6 +33,10 @@ MatrixSummary matrix_from(const json& j) {
   }
   m.group_columns = integer_at<std::int64_t>(j, "group_columns");
   m.tile_slots = integer_at<std::int64_t>(j, "tile_slots");
+  if (j.contains("shared_columns")) {
+    for (const json& count : j.at("shared_columns"))
+      m.shared_columns.push_back(to_integer<std::int32_t>(count, "shared_columns"));
+  }
   return m;
 }
 
@@ -122,6 +128,9 @@ json direction_json(const DirectionPlan& d) {
   if (const auto* choice = std::get_if<CpuPlan>(&d.choice)) {
     j["strategy"] = "cpu";
     cpu::to_json(j["choice"], *choice);
+  } else if (const auto* mma = std::get_if<MmaPlan>(&d.choice)) {
+    j["strategy"] = "mma";
+    mma::to_json(j["choice"], *mma);
   } else {
     j["strategy"] = "gather";
     gather::to_json(j["choice"], std::get<GatherPlan>(d.choice));
@@ -147,8 +156,10 @@ DirectionPlan direction_from(const json& j) {
     cpu::from_json(j.at("choice"), d.choice.emplace<CpuPlan>());
   } else if (strategy == "gather") {
     gather::from_json(j.at("choice"), d.choice.emplace<GatherPlan>());
+  } else if (strategy == "mma") {
+    mma::from_json(j.at("choice"), d.choice.emplace<MmaPlan>());
   } else {
-    throw Error(ErrorCode::format, fmt::format("strategy {}: expected cpu or gather", quote(strategy)));
+    throw Error(ErrorCode::format, fmt::format("strategy {}: expected cpu, gather or mma", quote(strategy)));
   }
   return d;
 }

@@ -59,6 +59,7 @@ std::string device_text(const Device& device) {
 
 std::string choice_text(const DirectionPlan& d) {
   if (const auto* choice = std::get_if<CpuPlan>(&d.choice)) return cpu::to_text(*choice);
+  if (const auto* choice = std::get_if<MmaPlan>(&d.choice)) return mma::to_text(*choice);
   return gather::to_text(std::get<GatherPlan>(d.choice));
 }
 

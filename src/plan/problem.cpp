@@ -32,6 +32,25 @@ MatrixSummary summarise(const Matrix& matrix, std::int64_t rows_per_gate) {
   return summary;
 }
 
+MatrixSummary summarise_recurrent(const Matrix& matrix, const Cell& cell) {
+  const std::int64_t units = matrix.rows / cell.gates();
+  MatrixSummary summary = summarise(matrix, units);
+  const int block = mma_sharing_units(cell.gates());
+  std::vector<bool> used;
+  for (std::int64_t first = 0; first < units; first += block) {
+    used.assign(static_cast<std::size_t>(matrix.cols), false);
+    for (std::int64_t unit = first; unit < std::min(first + block, units); ++unit) {
+      for (std::int64_t row = unit; row < matrix.rows; row += units) {
+        for (std::int64_t c = 0; c < matrix.cols; ++c) {
+          if (is_nonzero(matrix.row(row)[c])) used[static_cast<std::size_t>(c)] = true;
+        }
+      }
+    }
+    summary.shared_columns.push_back(static_cast<std::int32_t>(std::count(used.begin(), used.end(), true)));
+  }
+  return summary;
+}
+
 }  // namespace
 
 std::int64_t MatrixSummary::nonzeros() const noexcept {
@@ -49,7 +68,7 @@ Problem describe(const Model& model, int batch) {
       problem.directions.push_back(
           {static_cast<int>(l), direction.reverse, direction.cell, !direction.b_ih.empty(),
            !direction.peephole.empty(), summarise(direction.w_ih, model.hidden_size),
-           summarise(direction.w_hh, model.hidden_size),
+           summarise_recurrent(direction.w_hh, direction.cell),
            direction.w_hr.empty() ? MatrixSummary{} : summarise(direction.w_hr, model.projection_size)});
     }
   }

@@ -40,6 +40,13 @@ class Checker {
     const std::int64_t rows = d.cell.gates() * problem_.hidden_size;
     matrix("weight_ih" + suffix, d.w_ih, rows, layer == 0 ? problem_.input_size : (two ? 2 : 1) * state);
     matrix("weight_hh" + suffix, d.w_hh, rows, state);
+    const std::int64_t block = mma_sharing_units(d.cell.gates());
+    const std::int64_t blocks = (problem_.hidden_size + block - 1) / block;
+    const auto counted = static_cast<std::int64_t>(d.w_hh.shared_columns.size());
+    if (counted != 0 && counted != blocks) {
+      fail(fmt::format("weight_hh{}: shared_columns of {} blocks of {} units, expected {}", suffix, counted,
+                       block, blocks));
+    }
     if (problem_.projection_size > 0) {
       matrix("weight_hr" + suffix, d.w_hr, problem_.projection_size, problem_.hidden_size);
     } else {
@@ -88,6 +95,7 @@ class Checker {
         fail(fmt::format("{}: {} non-zeros in row {}, expected 0 to {}", name, m.row_nonzeros[r], r, cols));
       }
     }
+    for (const std::int32_t columns : m.shared_columns) in_range(name + ": shared_columns", columns, 0, cols);
     in_range(name + ": group_columns", m.group_columns, 0, rows * cols);
     in_range(name + ": tile_slots", m.tile_slots, 0, rows * cols);
   }

@@ -1,4 +1,4 @@
-// What a strategy supplies to the common code of plan and pack. There are two: cpu and gather.
+// What a strategy supplies to the common code of plan and pack. There are three: cpu, gather and mma.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -52,5 +52,23 @@ void from_json(const nlohmann::json& json, GatherPlan& plan);
 [[nodiscard]] std::string to_text(const GatherPlan& plan);
 
 }  // namespace gather
+
+namespace mma {
+
+// The same, for MmaPlan: of dense-mma, or of vector-mma.
+[[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
+                                 const Device& device, const GpuWishes& wishes, bool gathered);
+[[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
+                                        const Problem& problem);
+void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
+void unpack(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem,
+            Direction& weights);
+[[nodiscard]] std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& plan,
+                                             const Problem& problem);
+void to_json(nlohmann::json& json, const MmaPlan& plan);
+void from_json(const nlohmann::json& json, MmaPlan& plan);
+[[nodiscard]] std::string to_text(const MmaPlan& plan);
+
+}  // namespace mma
 
 }  // namespace sprnn

@@ -21,7 +21,7 @@ void expect_close(const ModelSpec& spec, const Device& device, const Inputs& inp
   SCOPED_TRACE(
       fmt::format("{}; {} steps, batch {}, {}", to_string(spec), inputs.steps, inputs.batch, device.name));
   const auto packed = pack_for(model, device, static_cast<int>(inputs.batch), wishes);
-  SCOPED_TRACE(gather::to_text(std::get<GatherPlan>(packed->plan.directions[0].choice)));
+  SCOPED_TRACE(choice_text(packed->plan.directions[0]));
   const Errors errors = compare(model, inputs, interpret(packed, inputs));
   EXPECT_LE(errors.error, errors.bound);
 }

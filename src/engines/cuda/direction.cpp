@@ -45,22 +45,21 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
              std::int64_t{batch} * shape_.plan.tile_steps),
       kernel_(make_kernel(shape_)) {
   const PackedDirection& weights = packed.directions[direction];
-  const gather::View view =
-      gather::make_view(weights.sections, std::get<GatherPlan>(packed.plan.directions[direction].choice),
-                        packed.plan.problem, packed.plan.problem.directions[direction]);
-  const auto matrix = [&](const gather::MatrixView& of) {
-    const std::string& name = of.layout.name;
-    const SumPlaces places = sum_places(of);
+  const auto matrix = [&](const std::string& name, const SumPlaces& places) {
     return Matrix{upload_section(weights, name + ".registers"), upload_section(weights, name + ".shared"),
                   upload_section(weights, name + ".l2"), upload<std::int32_t>(places.of_group),
                   upload<std::uint32_t>(places.of_row)};
   };
-  hh_ = matrix(view.w_hh);
-  unit_map_ = upload_section(weights, "unit_map");
-  if (shape_.frame.output) {
-    hr_ = matrix(*view.w_hr);
-    output_map_ = upload_section(weights, "output_map");
+  if (const auto* plan = std::get_if<GatherPlan>(&packed.plan.directions[direction].choice)) {
+    const gather::View view = gather::make_view(weights.sections, *plan, packed.plan.problem,
+                                                packed.plan.problem.directions[direction]);
+    hh_ = matrix("w_hh", sum_places(view.w_hh));
+    if (view.w_hr) hr_ = matrix("w_hr", sum_places(*view.w_hr));
+  } else {
+    hh_ = matrix("w_hh", {});  // the sums of fragments lie where their rows are
   }
+  unit_map_ = upload_section(weights, "unit_map");
+  if (shape_.frame.output) output_map_ = upload_section(weights, "output_map");
   const std::int32_t* const outputs = gpu::view_maps(weights.sections, shape_.frame).outputs;
   std::vector<std::int32_t> position(static_cast<std::size_t>(shape_.frame.outputs));
   for (std::int32_t p = 0; p < shape_.frame.state.positions; ++p) {

@@ -71,10 +71,35 @@ std::string matrix_source(std::string_view name, std::string_view image, const M
 
 // The strategy's part of plan.cuh.
 std::string product_source(const GatherShape& shape) {
-  std::string text = fmt::format("constexpr bool OPAQUE_PAIRS = {};\n", shape.opaque_pairs);
+  std::string text = fmt::format(
+      "#define MMA 0\nconstexpr bool WATCH_NONFINITE = false;\nconstexpr bool OPAQUE_PAIRS = {};\n",
+      shape.opaque_pairs);
   text += matrix_source("Hh", "HImage", shape.layout.w_hh);
   if (shape.layout.w_hr) text += matrix_source("Hr", "OutImage", *shape.layout.w_hr);
   return text;
+}
+
+std::string product_source(const MmaShape& shape) {
+  const mma::MatrixLayout& m = shape.layout.w_hh;
+  std::string text =
+      "#define MMA 1\nconstexpr bool WATCH_NONFINITE = true;\nstruct Hh {\n  using Image = HImage;\n";
+  text += fmt::format("  static constexpr bool gathered = {};\n", m.gathered);
+  const auto constant = [&](std::string_view name, std::int64_t value) {
+    text += fmt::format("  static constexpr int {} = {};\n", name, value);
+  };
+  constant("tiles", m.tiles);
+  constant("units_a_tile", m.units_a_tile);
+  constant("steps", m.steps.total());
+  constant("register_steps", m.steps.registers);
+  constant("shared_steps", m.steps.shared);
+  constant("l2_steps", m.steps.l2);
+  constant("column_words", m.column_words());
+  constant("sum_rows", m.sum_rows());
+  constant("sum_pitch", m.sum_pitch());
+  constant("register_block_words", m.block_words(Place::registers));
+  constant("shared_block_words", m.block_words(Place::shared));
+  constant("l2_block_words", m.block_words(Place::l2));
+  return text + "};\n";
 }
 
 // Bytes of a CTA's shared memory.
@@ -92,6 +117,11 @@ ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
   return bytes;
 }
 
+ProductBytes product_bytes(const MmaShape& shape, int group_batch) {
+  const SharedBudget budget = mma::shared_budget(shape.layout, group_batch, 0);
+  return {budget.sums, budget.weights, 0};
+}
+
 }  // namespace
 
 KernelShape kernel_shape(const Plan& plan, std::size_t direction) {
@@ -102,8 +132,12 @@ KernelShape kernel_shape(const Plan& plan, std::size_t direction) {
   shape.dtype = plan.problem.dtype;
   shape.cell = problem.cell;
   shape.frame = gpu::make_frame(planned, plan.problem, problem);
-  const auto& gather = std::get<GatherPlan>(planned.choice);
-  shape.product = GatherShape{gather::make_layout(gather, plan.problem, problem), gather.opaque_pairs};
+  if (const auto* mma = std::get_if<MmaPlan>(&planned.choice)) {
+    shape.product = MmaShape{mma::make_layout(*mma, plan.problem, problem)};
+  } else {
+    const auto& gather = std::get<GatherPlan>(planned.choice);
+    shape.product = GatherShape{gather::make_layout(gather, plan.problem, problem), gather.opaque_pairs};
+  }
   shape.h_word = shape.plan.exchange_word;
   return shape;
 }
@@ -115,7 +149,7 @@ SharedMap shared_map(const KernelShape& shape) {
   SharedMap map;
   map.out_image = align(frame.state.bytes());
   map.given_up = frame.output ? align(map.out_image + frame.output->bytes()) : map.out_image;
-  map.sums = align(map.given_up + 4);
+  map.sums = align(map.given_up + 8);
   map.hh_weights = align(map.sums + bytes.sums);
   map.hr_weights = align(map.hh_weights + bytes.hh_weights);
   map.end = map.hr_weights + bytes.hr_weights;

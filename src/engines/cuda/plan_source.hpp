@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "plan/gather_layout.hpp"
+#include "plan/mma_layout.hpp"
 
 namespace sprnn::cuda {
 
@@ -14,13 +15,17 @@ struct GatherShape {
   bool opaque_pairs = false;
 };
 
+struct MmaShape {
+  mma::Layout layout;
+};
+
 // What one kernel is made for.
 struct KernelShape {
   GpuPlan plan;  // what strategies share of it
   DType dtype = DType::fp32;
   Cell cell;
   gpu::Frame frame;
-  std::variant<GatherShape> product;
+  std::variant<GatherShape, MmaShape> product;
   ExchangeWord h_word = ExchangeWord::stamp;  // the plan's, or tag for a state that no stamp can carry
 };
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engines/interpreter/gather_product.hpp"
+#include "engines/interpreter/mma_product.hpp"
 
 namespace sprnn::interpreter {
 
@@ -27,8 +28,14 @@ DirectionRunner::DirectionRunner(const PackedDirection& packed, const DirectionP
       maps_(gpu::view_maps(packed.sections, frame_)),
       input_(packed.sections, plan.gpu(), problem, gpu::problem_of(plan, problem)),
       h_(frame_.state, dtype_) {
-  const gather::View view = gather::make_view(packed.sections, std::get<GatherPlan>(plan.choice), problem,
-                                              gpu::problem_of(plan, problem));
+  const DirectionProblem& direction = gpu::problem_of(plan, problem);
+  if (const auto* mma = std::get_if<MmaPlan>(&plan.choice)) {
+    product_ = std::make_unique<MmaProduct>(mma::make_view(packed.sections, *mma, problem, direction), dtype_,
+                                            group_batch_);
+    return;
+  }
+  const gather::View view =
+      gather::make_view(packed.sections, std::get<GatherPlan>(plan.choice), problem, direction);
   product_ = std::make_unique<GatherProduct>(view.w_hh, dtype_, group_batch_);
   if (!view.w_hr) return;
   projection_ = std::make_unique<GatherProduct>(*view.w_hr, dtype_, group_batch_);

@@ -5,9 +5,10 @@
 #include "wait.cuh"
 
 struct MatrixArrays {
-  const u32* registers;  // [CTA] blocks, as MatrixLayout lays them out
+  const u32* registers;  // [CTA] blocks, as the strategy's MatrixLayout lays them out
   const u32* shared;
   const u32* l2;
+  // Of strategy gather alone:
   const int* sum_of_group;  // [CTA][pass][row group]: the place of its sum, -1 for none
   const u32* sums_of_row;   // [CTA][row]: the first place << 8 | places
 };

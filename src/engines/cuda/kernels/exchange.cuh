@@ -23,7 +23,8 @@ class Exchange {
 
   static constexpr i64 words(int groups) { return 4ll * groups * quads; }  // of the ring of all groups
 
-  // `ring`: [slot][group] quads. `given_up`: in shared memory, becomes 1 when a wait of this CTA is given up.
+  // `ring`: [slot][group] quads. `given_up`: two words of shared memory, 0 at the start: the first becomes 1 when a wait
+  // of this CTA is given up, the second is 1 more than the last step after which the state was not finite.
   __device__ __forceinline__ Exchange(u64* ring, int groups, const Role& role, u32* barrier, volatile u32* given_up,
                                       int poll_wait)
       : polled_(ring + 2 * quads * role.group),
@@ -45,6 +46,15 @@ class Exchange {
     const int unit = entry / GROUP_BATCH, b = entry % GROUP_BATCH;
     return b / Image::entries * Image::plane_bytes + (cta * Image::units_a_cta + unit) * Image::word_bytes +
            b % Image::entries * Element::bytes;
+  }
+
+  // A product that may not multiply what was pruned asks whether the state after `step` steps holds a NaN or an
+  // infinity. What this thread puts into the image without `receive` or `publish` it watches itself.
+  __device__ __forceinline__ void watch(u32 bits, u32 step) const {
+    if (WATCH_NONFINITE && (bits & Element::exponent) == Element::exponent) note_nonfinite(step);
+  }
+  __device__ __forceinline__ bool is_nonfinite(u32 step) const {
+    return WATCH_NONFINITE && given_up_[1] == step + 1;
   }
 
   // The state after `step` steps: waits until all of it is there, stages it, and lets the threads meet. If it is given
@@ -99,7 +109,7 @@ class Exchange {
       for (int i = 0; i < polls_at_once; ++i) {
         // A CTA's own tagged slice was published from the image: it is there, and other threads may still read it.
         const bool own = W == Word::tag && quad_of(first + i) / quads_a_cta == role_.cta;
-        if (has_quad(first + i) && !own) stage(v[i], quad_of(first + i), image);
+        if (has_quad(first + i) && !own) stage(v[i], quad_of(first + i), image, step);
       }
     }
     __syncthreads();
@@ -201,11 +211,27 @@ class Exchange {
     return restored;
   }
 
-  __device__ __forceinline__ static void stage(Quad v, int quad, unsigned char* image) {
+  __device__ __forceinline__ void note_nonfinite(u32 step) const { given_up_[1] = step + 1; }
+  __device__ __forceinline__ static bool any_nonfinite(u64 word) {
+    bool any = false;
+#pragma unroll
+    for (u32 e = 0; e < word_entries; ++e) any |= (entry_bits(word, e) & Element::exponent) == Element::exponent;
+    return any;
+  }
+
+  __device__ __forceinline__ void stage(Quad v, int quad, unsigned char* image, u32 step) const {
     const int cta = quad / quads_a_cta, first = quad % quads_a_cta * entries_a_quad;
     if constexpr (W == Word::stamp) {
       v = {v.low & ~stamp_bit, v.high & ~stamp_bit};
-      if (flags_nan && ((v.low | v.high) & flag_bit) != 0) v = {unflagged(v.low), unflagged(v.high)};
+      if (flags_nan && ((v.low | v.high) & flag_bit) != 0) {
+        v = {unflagged(v.low), unflagged(v.high)};
+        if constexpr (WATCH_NONFINITE) note_nonfinite(step);  // a bounded value is a NaN or finite
+      }
+    }
+    if constexpr (WATCH_NONFINITE && !(W == Word::stamp && flags_nan)) {
+      // The tag is no entry.
+      const u64 high = W == Word::tag ? v.high & ~0ull >> element_bits : v.high;
+      if (any_nonfinite(v.low) || any_nonfinite(high)) note_nonfinite(step);
     }
     if constexpr (contiguous && entries % entries_a_quad == 0 && W == Word::stamp) {
       *reinterpret_cast<ulonglong2*>(image + quad * 16) = make_ulonglong2(v.low, v.high);
@@ -260,6 +286,7 @@ class Exchange {
       if (entry >= entries) break;
       const unsigned char* const from = image + address(role_.cta, entry);
       const u64 bits = Element::bytes == 2 ? *reinterpret_cast<const u16*>(from) : *reinterpret_cast<const u32*>(from);
+      watch(static_cast<u32>(bits), step);  // a CTA does not stage its own tagged slice
       constexpr int half = 64 / element_bits;
       (e < half ? v.low : v.high) |= bits << (e % half * element_bits);
     }

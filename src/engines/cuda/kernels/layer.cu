@@ -11,7 +11,11 @@
 #include "cell.cuh"
 #include "exchange.cuh"
 #include "place.cuh"
-#include "product.cuh"
+#if MMA
+#include "mma_product.cuh"
+#else
+#include "gather_product.cuh"
+#endif
 
 extern __shared__ __align__(16) unsigned char memory[];
 
@@ -119,14 +123,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   const int first_entry = a.first_entry + role.group * GROUP_BATCH;
   u32* const barriers = a.control + Control::barriers + role.group;
 
-  Product<Hh> product;
-  product.load(a.hh, cta, memory + HH_WEIGHTS_AT);
+  Product<Hh> product(a.hh, cta, memory + HH_WEIGHTS_AT);
   HExchange h_exchange(a.ring, groups, role, barriers, given_up, a.poll_wait);
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
-  Product<Hr> projection;
-  projection.load(a.hr, cta, memory + HR_WEIGHTS_AT);
+  Product<Hr> projection(a.hr, cta, memory + HR_WEIGHTS_AT);
   OutExchange out_exchange(a.ring + HExchange::words(groups), groups, role, barriers + groups, given_up, a.poll_wait);
   const Owned<OutExchange> own(a, a.unit_map, cta, first_entry);
 #else
@@ -139,9 +141,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   for (int i = threadIdx.x; i < CTAS * HExchange::entries; i += THREADS) {
     const int unit = a.output_map[i / GROUP_BATCH], b = first_entry + i % GROUP_BATCH;
     if (unit < 0 || b >= a.batch) continue;
-    const float value = a.h[static_cast<i64>(b) * a.outputs + unit];
-    store_element<Element>(h_image + HExchange::address(i / HExchange::entries, i % HExchange::entries), 0,
-                           Element::encode(value));
+    const u32 bits = Element::encode(a.h[static_cast<i64>(b) * a.outputs + unit]);
+    h_exchange.watch(bits, 0);
+    store_element<Element>(h_image + HExchange::address(i / HExchange::entries, i % HExchange::entries), 0, bits);
   }
   float c[OutExchange::entries_a_thread] = {}, n_bias[OutExchange::entries_a_thread] = {};
   own.for_each(a.unit_map, cta, first_entry, [&](int i, int unit, i64 b) {
@@ -199,7 +201,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
       });
       y.take(h_image);
     }
-    product.run(h_image, sums);
+    product.run(h_image, sums, h_exchange.is_nonfinite(step));
     __syncthreads();
 
     u32 out[OutExchange::entries_a_thread];
@@ -226,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #if PROJECTED
     if (!out_exchange.publish(step + 1, out, out_image)) break;
     out_exchange.receive(step + 1, out_image, a.status, a.limit, a.time_begin + time, [] {});
-    projection.run(out_image, sums);
+    projection.run(out_image, sums, out_exchange.is_nonfinite(step + 1));
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < HExchange::entries_a_thread; ++i) {

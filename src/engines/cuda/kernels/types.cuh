@@ -20,7 +20,8 @@ enum class Word { stamp, tag };  // of the exchange: exchange.cuh
 // fp32; of 16-bit types also the one in the high end.
 struct Fp16 {
   static constexpr int bytes = 2;
-  static constexpr u32 sign = 0x8000, top_exponent_bit = 0x4000, nan = 0x7FFF;
+  static constexpr bool is_fp16 = true;
+  static constexpr u32 sign = 0x8000, top_exponent_bit = 0x4000, exponent = 0x7C00, nan = 0x7FFF;
   __device__ static float decode(u32 bits) {
     float f;
     asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(f) : "r"(bits));
@@ -40,7 +41,8 @@ struct Fp16 {
 
 struct Bf16 {
   static constexpr int bytes = 2;
-  static constexpr u32 sign = 0x8000, top_exponent_bit = 0x4000, nan = 0x7FFF;
+  static constexpr bool is_fp16 = false;
+  static constexpr u32 sign = 0x8000, top_exponent_bit = 0x4000, exponent = 0x7F80, nan = 0x7FFF;
   __device__ static float decode(u32 bits) { return __uint_as_float(bits << 16); }
   __device__ static float decode_high(u32 bits) { return __uint_as_float(bits & 0xFFFF0000); }
   __device__ static u32 encode(float f) {
@@ -52,7 +54,8 @@ struct Bf16 {
 
 struct Fp32 {
   static constexpr int bytes = 4;
-  static constexpr u32 sign = 0x80000000, top_exponent_bit = 0x40000000, nan = 0x7FFFFFFF;
+  static constexpr bool is_fp16 = false;
+  static constexpr u32 sign = 0x80000000, top_exponent_bit = 0x40000000, exponent = 0x7F800000, nan = 0x7FFFFFFF;
   __device__ static float decode(u32 bits) { return __uint_as_float(bits); }
   __device__ static u32 encode(float f) { return __float_as_uint(f); }
 };
@@ -75,6 +78,8 @@ __device__ __forceinline__ void store_element(void* array, i64 index, u32 bits) 
     static_cast<u32*>(array)[index] = bits;
   }
 }
+
+__device__ __forceinline__ u32 shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
 
 // Relaxed, at the scope of the GPU: PTX ISA, "Memory Consistency Model". Each 64-bit element of the vector, and
 // each .b128, is single-copy atomic.

@@ -217,7 +217,7 @@ template <class M>
 class Product {
  public:
   // `shared_pairs`: room for M::shared_block_words words.
-  __device__ __forceinline__ void load(const MatrixArrays& arrays, int cta, unsigned char* shared_pairs) {
+  __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_pairs) {
     pairs_.load(arrays.registers, cta);
     const u32* const block = arrays.shared + static_cast<i64>(cta) * M::shared_block_words;
     for (int i = threadIdx.x; i < M::shared_block_words; i += THREADS) {
@@ -249,8 +249,8 @@ class Product {
     return sum;
   }
 
-  // sums: [place][batch entry of the group]
-  __device__ __forceinline__ void run(const unsigned char* image, float* sums) {
+  // sums: [place][batch entry of the group]. Whether the state is finite does not matter: a pair is a stored weight.
+  __device__ __forceinline__ void run(const unsigned char* image, float* sums, bool) {
     pairs_.hide();
     passes<0>(image, sums);
   }

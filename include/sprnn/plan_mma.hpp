@@ -1,0 +1,39 @@
+// The GPU strategies dense-mma and vector-mma: weights as fragments of tensor-core products (mma.m16n8k16) in
+// registers, hidden state in shared memory.
+//
+// Each CTA owns some units. Its rows form tiles of 16: all rows of `units_a_tile` units, unit after unit, and
+// empty rows up to 16. The columns of a tile go by steps of 16, shared out evenly to the warps; a fragment is
+// a tile's 16 x 16 weights of one step, four registers a lane. A step costs the same for 1 to 8 batch
+// entries.
+#pragma once
+
+#include <bit>
+
+#include "sprnn/plan_gpu.hpp"
+
+namespace sprnn {
+
+// Steps of a warp by where their fragments live; summed in this order.
+struct MmaSteps {
+  int registers = 0;
+  int shared = 0;
+  int l2 = 0;
+  [[nodiscard]] int total() const noexcept { return registers + shared + l2; }
+  bool operator==(const MmaSteps&) const = default;
+};
+
+struct MmaPlan : GpuPlan {
+  bool gathered = false;  // vector-mma: each tile has columns of its own; else dense-mma: all columns
+  int units_a_cta = 0;
+  int units_a_tile = 1;
+  MmaSteps steps;
+  bool operator==(const MmaPlan&) const = default;
+};
+
+inline constexpr int mma_tile_rows = 16;
+// Consecutive units, from a multiple of their number on, whose rows share a list of columns in vector-mma.
+[[nodiscard]] constexpr int mma_sharing_units(int gates) noexcept {
+  return static_cast<int>(std::bit_floor(static_cast<unsigned>(mma_tile_rows / gates)));
+}
+
+}  // namespace sprnn

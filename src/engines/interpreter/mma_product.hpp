@@ -1,0 +1,30 @@
+// The recurrent product of one timestep from packed fragments: each warp its steps in order, then the warps
+// in order.
+#pragma once
+
+#include <vector>
+
+#include "engines/interpreter/recurrent_product.hpp"
+#include "pack/mma_view.hpp"
+
+namespace sprnn::interpreter {
+
+class MmaProduct final : public RecurrentProduct {
+ public:
+  MmaProduct(const mma::View& view, DType dtype, int group_batch);
+
+  // Sums are in fp32, whatever the state.
+  void run(const StateImage& state, int entries, bool bounded) override;
+  [[nodiscard]] const float* sums(int cta, int local_row) const override;
+
+ private:
+  [[nodiscard]] float* tile_sums(int cta, int tile);  // [row][entry]
+
+  mma::View view_;
+  DType dtype_;
+  std::size_t group_batch_;
+  std::vector<float> sums_;       // [cta][tile][row][entry]
+  std::vector<float> warp_sums_;  // [row][entry]
+};
+
+}  // namespace sprnn::interpreter

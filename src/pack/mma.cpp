@@ -1,0 +1,157 @@
+// Packing for strategies dense-mma and vector-mma: units to positions, rows to tiles, columns to steps; and
+// back.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/parallel.hpp"
+#include "pack/mma_columns.hpp"
+#include "pack/mma_view.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::mma {
+
+namespace {
+
+using std::size_t;
+
+class Packer {
+ public:
+  Packer(const Matrix& matrix, const MatrixLayout& layout, DType dtype, std::vector<Section>& sections)
+      : matrix_(matrix), layout_(layout), dtype_(dtype) {
+    for (const Place place : places) {
+      halves_[static_cast<size_t>(place)] =
+          gpu::section(sections, fmt::format("w_hh.{}", gpu::to_string(place))).as<std::uint16_t>();
+    }
+  }
+
+  // Each CTA writes to places of its own, so the bytes are the same however many threads share them.
+  void pack() {
+    const auto threads = static_cast<size_t>(this_cpu().cpu().threads);
+    parallel_for(static_cast<size_t>(layout_.ctas), threads, [&](size_t cta) {
+      for (int tile = 0; tile < layout_.tiles; ++tile) pack_tile(static_cast<int>(cta), tile);
+    });
+  }
+
+ private:
+  void pack_tile(int cta, int tile) {
+    const std::vector<std::int64_t> columns = columns_of(cta, tile);
+    const std::int64_t* next = columns.data();
+    for (int warp = 0; warp < layout_.warps; ++warp) {
+      for (int step = 0; step < layout_.steps.total(); ++step, next += step_columns) {
+        const Fragment at{cta, warp, step, tile};
+        std::uint16_t* const halves = halves_[static_cast<size_t>(layout_.place_of(step))];
+        for (int k = 0; k < step_columns; ++k) {
+          if (layout_.gathered) {
+            for (const int lane : {k, k + step_columns})
+              halves[layout_.column_half(at, lane)] = static_cast<std::uint16_t>(next[k]);
+          }
+          if (next[k] >= matrix_.cols) continue;
+          for (int r = 0; r < tile_rows; ++r) {
+            const std::int64_t row = layout_.row(cta, tile, r);
+            if (row < 0) continue;
+            halves[layout_.weight_half(at, r, k)] =
+                static_cast<std::uint16_t>(to_bits(dtype_, matrix_.row(row)[next[k]]));
+          }
+        }
+      }
+    }
+  }
+
+  // What the steps of all warps read, one after the other. A unit's position is its number.
+  [[nodiscard]] std::vector<std::int64_t> columns_of(int cta, int tile) const {
+    const std::int64_t room = std::int64_t{layout_.warps} * layout_.steps.total() * step_columns;
+    std::vector<std::int64_t> columns(static_cast<size_t>(room));
+    if (!layout_.gathered) {
+      std::iota(columns.begin(), columns.end(), 0);
+      return columns;
+    }
+    columns.clear();
+    for (std::int64_t column = 0; column < matrix_.cols; ++column) {
+      for (int r = 0; r < tile_rows; ++r) {
+        const std::int64_t row = layout_.row(cta, tile, r);
+        if (row < 0 || !is_nonzero(matrix_.row(row)[column])) continue;
+        columns.push_back(column);
+        break;
+      }
+    }
+    if (static_cast<std::int64_t>(columns.size()) > room) {
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("w_hh: the {} units from {} on share {} columns, the plan has room for {}; make a plan "
+                      "for these weights",
+                      layout_.units_a_tile, cta * layout_.units_a_cta + tile * layout_.units_a_tile,
+                      columns.size(), room));
+    }
+    return arrange_columns(columns, room, layout_);
+  }
+
+  const Matrix& matrix_;
+  const MatrixLayout& layout_;
+  DType dtype_;
+  std::array<std::uint16_t*, 3> halves_{};
+};
+
+}  // namespace
+
+std::vector<Section> pack(const Direction& weights, const DirectionPlan& direction_plan,
+                          const Problem& problem) {
+  const MmaPlan& plan = std::get<MmaPlan>(direction_plan.choice);
+  const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
+  check(plan, problem, direction);  // it may come from a file
+  const Layout layout = make_layout(plan, problem, direction);
+  std::vector<Section> sections = gpu::make_sections(section_sizes(plan, problem, direction));
+  std::vector<std::int32_t> unit_map(static_cast<size_t>(layout.positions()), -1);
+  std::iota(unit_map.begin(), unit_map.begin() + static_cast<std::ptrdiff_t>(layout.units), 0);
+  gpu::write_map(sections, "unit_map", unit_map);
+  Packer(weights.w_hh, layout.w_hh, problem.dtype, sections).pack();
+  gpu::pack_input(weights.w_ih, plan.w_ih, problem.dtype, sections);
+  return sections;
+}
+
+void unpack(const std::vector<Section>& sections, const DirectionPlan& direction_plan, const Problem& problem,
+            Direction& weights) {
+  const MmaPlan& plan = std::get<MmaPlan>(direction_plan.choice);
+  const View view = make_view(sections, plan, problem, gpu::problem_of(direction_plan, problem));
+  view.for_each_fragment([&](Fragment at) {
+    for (int k = 0; k < step_columns; ++k) {
+      const std::int32_t column = view.column(view.position(at, k));
+      for (int r = 0; column >= 0 && r < tile_rows; ++r) {
+        const std::int64_t row = view.layout.w_hh.row(at.cta, at.tile, r);
+        const std::uint16_t bits = view.weight(at, r, k);
+        if (row >= 0 && bits != 0) weights.w_hh.row(row)[column] = from_bits(problem.dtype, bits);
+      }
+    }
+  });
+  gpu::unpack_input(sections, plan.w_ih, problem.dtype, weights.w_ih);
+}
+
+std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
+                               const Problem& problem) {
+  const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
+  const View view = make_view(sections, std::get<MmaPlan>(direction_plan.choice), problem, direction);
+  const MatrixLayout& layout = view.layout.w_hh;
+  std::int64_t fragments = 0, packed = 0;
+  std::array<std::int64_t, step_columns> positions{};
+  view.for_each_fragment([&](Fragment at) {
+    for (int k = 0; k < step_columns; ++k) positions[static_cast<size_t>(k)] = view.position(at, k);
+    packed += wavefronts(positions);
+    ++fragments;
+  });
+  const double stored = static_cast<double>(fragments) * tile_rows * step_columns;
+  const auto nonzeros = static_cast<double>(direction.w_hh.nonzeros());
+  std::vector<PackFigure> figures{
+      {"w_hh wavefronts a step's columns, as packed",
+       static_cast<double>(packed) / static_cast<double>(fragments), ""},
+      {"w_hh wavefronts a step's columns, at best", step_columns / column_phases, ""},
+      {"w_hh zeros among what is multiplied", 100.0 * (stored - nonzeros) / stored, "%"}};
+  for (const Place place : places) {
+    figures.push_back({fmt::format("w_hh steps a warp, {}", gpu::to_string(place)),
+                       static_cast<double>(layout.steps_in(place)), ""});
+  }
+  return figures;
+}
+
+}  // namespace sprnn::mma

@@ -1,0 +1,111 @@
+// What engines rely on instead of checking. Sizes and places are derived from the checked plan, never read.
+#include "pack/mma_view.hpp"
+#include "plan/strategy.hpp"
+
+namespace sprnn::mma {
+
+namespace {
+
+using gpu::refuse;
+using std::size_t;
+
+// A unit's position is its number.
+void check_positions(const View& view) {
+  for (std::int64_t position = 0; position < view.layout.positions(); ++position) {
+    const std::int64_t expected = position < view.layout.units ? position : -1;
+    if (view.units[position] != expected)
+      refuse("unit_map[{}] is {}, expected {}", position, view.units[position], expected);
+  }
+}
+
+class Checker {
+ public:
+  Checker(const View& view, const MatrixSummary& summary, DType dtype)
+      : view_(view),
+        layout_(view.layout.w_hh),
+        summary_(summary),
+        dtype_(dtype),
+        last_tile_(static_cast<size_t>(layout_.image.positions), -1),
+        nonzeros_(summary.row_nonzeros.size(), 0) {}
+
+  void run() {
+    view_.for_each_fragment([&](Fragment at) {
+      if (layout_.gathered) check_columns(at);
+      for (int k = 0; k < step_columns; ++k) check_weights(at, k);
+    });
+    for (size_t row = 0; row < nonzeros_.size(); ++row) {
+      if (nonzeros_[row] != summary_.row_nonzeros[row]) {
+        refuse("w_hh: row {} has {} non-zeros, expected {}", row, nonzeros_[row], summary_.row_nonzeros[row]);
+      }
+    }
+  }
+
+ private:
+  template <class... Args>
+  [[noreturn]] void fail(Fragment at, fmt::format_string<Args...> what, Args&&... args) const {
+    refuse("w_hh: CTA {}, tile {}, warp {}, step {}: {}", at.cta, at.tile, at.warp, at.step,
+           fmt::format(what, std::forward<Args>(args)...));
+  }
+
+  // Each a column that the tile has not had, or the zeros that belong to its place.
+  void check_columns(Fragment at) {
+    const std::int64_t tile = std::int64_t{at.cta} * layout_.tiles + at.tile;
+    for (int k = 0; k < step_columns; ++k) {
+      const std::int64_t position = view_.position(at, k);
+      if (view_.in(at)[layout_.column_half(at, k + step_columns)] != position)
+        fail(at, "column {}: lanes {} and {} differ", k, k, k + step_columns);
+      if (position == layout_.zero_position(k)) continue;
+      if (view_.column(position) < 0) fail(at, "column {} reads position {}, where no unit is", k, position);
+      std::int64_t& last = last_tile_[static_cast<size_t>(position)];
+      if (last == tile) fail(at, "column {} reads position {} a second time", k, position);
+      last = tile;
+    }
+    // Of an odd number of tiles the last has half a word to spare.
+    if (at.tile % 2 == 1 || at.tile + 1 < layout_.tiles) return;
+    for (int lane = 0; lane < warp_lanes; ++lane) {
+      if (view_.in(at)[layout_.column_half(at, lane) + 1] != 0)
+        fail(at, "lane {}: the spare half word is not zero", lane);
+    }
+  }
+
+  // Finite, and zero where no row or no column is; a column is there for the sake of a non-zero.
+  void check_weights(Fragment at, int k) {
+    const bool is_column = view_.column(view_.position(at, k)) >= 0;
+    bool any = false;
+    for (int r = 0; r < tile_rows; ++r) {
+      const std::uint16_t bits = view_.weight(at, r, k);
+      if (bits == 0) continue;
+      any = true;
+      const std::int64_t row = layout_.row(at.cta, at.tile, r);
+      if (row < 0 || !is_column)
+        fail(at, "row {}, column {}: value bits {:#x} where the matrix has no weight", r, k, bits);
+      if (!gpu::is_finite_bits(dtype_, bits)) fail(at, "row {}, column {}: weights must be finite", r, k);
+      ++nonzeros_[static_cast<size_t>(row)];
+    }
+    if (layout_.gathered && is_column && !any) fail(at, "column {} has no non-zero", k);
+  }
+
+  const View& view_;
+  const MatrixLayout& layout_;
+  const MatrixSummary& summary_;
+  DType dtype_;
+  std::vector<std::int64_t> last_tile_;  // [position]: the last that read it
+  std::vector<std::int32_t> nonzeros_;   // [row]
+};
+
+}  // namespace
+
+void validate(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
+              const Problem& problem) {
+  const MmaPlan& plan = std::get<MmaPlan>(direction_plan.choice);
+  const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
+  check(plan, problem, direction);
+  gpu::check_sizes(sections, section_sizes(plan, problem, direction));
+  const View view = make_view(sections, plan, problem, direction);
+  gpu::check_maps(sections, view.layout);
+  check_positions(view);
+  Checker(view, direction.w_hh, problem.dtype).run();
+  gpu::check_input(sections, plan.w_ih, direction.w_ih, problem.dtype);
+}
+
+}  // namespace sprnn::mma

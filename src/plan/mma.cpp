@@ -1,0 +1,175 @@
+// The planner of strategies dense-mma and vector-mma: enumerate, filter with a reason, score, pick the
+// cheapest.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "plan/gpu_search.hpp"
+#include "plan/mma_cost.hpp"
+#include "plan/mma_layout.hpp"
+#include "plan/strategy.hpp"
+#include "sprnn/error.hpp"
+
+namespace sprnn::mma {
+
+namespace {
+
+using gpu::divide_up;
+
+struct Candidate {
+  int groups = 1, ctas = 1, group_batch = 1, warps = 4, units_a_cta = 1, units_a_tile = 1;
+  bool gathered = false;
+  [[nodiscard]] std::string text() const {
+    return fmt::format("{}, {} group{} of {} CTAs, batch {} a group, {} warps",
+                       to_string(gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma), groups,
+                       groups == 1 ? "" : "s", ctas, group_batch, warps);
+  }
+};
+
+void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
+  gpu::check_wishes(problem, gpu, wishes);
+  const auto refuse = [](bool wished, const char* name) {
+    if (!wished) return;
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("GPU plan: {} is a choice of strategy gather: leave it out or choose gather", name));
+  };
+  refuse(wishes.lanes.has_value(), "lanes");
+  refuse(wishes.wide_loads.has_value(), "wide_loads");
+  refuse(wishes.bank_order.has_value(), "bank_order");
+  refuse(wishes.opaque_pairs.has_value(), "opaque_pairs");
+}
+
+std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem& direction,
+                                  const GpuDescription& gpu, const GpuWishes& wishes, bool gathered) {
+  check_wishes(problem, gpu, wishes);
+  const int gates = direction.cell.gates();
+  // Shared columns are those of so many units; else as many as a tile has room for.
+  const int units_a_tile = gathered ? mma_sharing_units(gates) : tile_rows / gates;
+  const auto units = static_cast<int>(problem.hidden_size);
+  std::vector<Candidate> all;
+  for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
+    std::set<int> widths;  // units a CTA
+    for (const int ctas : gpu::choices(wishes.ctas, gpu::halves(gpu.sm_count / groups))) {
+      const int width = divide_up(units, ctas);
+      widths.insert(divide_up(width, units_a_tile) * units_a_tile);
+      // Slices of whole 16-byte words are staged faster.
+      if (!gathered) widths.insert({width, divide_up(width, 4) * 4});
+    }
+    for (const int width : widths) {
+      for (const int group_batch :
+           gpu::choices(wishes.group_batch, gpu::halves(divide_up(problem.batch, groups)))) {
+        // An early kernel took 2.65 us with 4 warps, whose threads poll more words each, and 2.11 with 8:
+        // LSTM 2304, B=4, 30 % of shared columns.
+        for (const int warps : gpu::choices(wishes.warps, {8, 12, 16})) {
+          all.push_back({groups, divide_up(units, width), group_batch, warps, width, units_a_tile, gathered});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+// Fills `plan`, or says why the candidate does not fit the device; empty: it does.
+std::string fit(const Candidate& candidate, const Problem& problem, const DirectionProblem& direction,
+                const GpuDescription& gpu, const GpuWishes& wishes, MmaPlan& plan) {
+  plan = {};
+  plan.groups = candidate.groups;
+  plan.group_batch = candidate.group_batch;
+  plan.ctas = candidate.ctas;
+  plan.warps = candidate.warps;
+  plan.gathered = candidate.gathered;
+  plan.units_a_cta = candidate.units_a_cta;
+  plan.units_a_tile = candidate.units_a_tile;
+  gpu::fill_common(plan, problem, direction, gpu, wishes);
+  const std::vector<std::int32_t>& shared = direction.w_hh.shared_columns;
+  const std::int64_t columns = plan.gathered ? *std::max_element(shared.begin(), shared.end())
+                                             : std::int64_t{plan.ctas} * plan.units_a_cta;
+  const int steps = std::max(1, divide_up(columns, std::int64_t{step_columns} * plan.warps));
+  plan.steps = {steps, 0, 0};
+  Layout layout = make_layout(plan, problem, direction);
+  if (layout.w_hh.tiles > most_tiles)
+    return fmt::format("needs {} tiles of rows a CTA, at most {} are taken", layout.w_hh.tiles, most_tiles);
+  if (plan.gathered && layout.w_hh.zero_position(column_phases - 1) > 65535)
+    return fmt::format("needs {} positions, 16-bit columns reach 65536",
+                       layout.w_hh.zero_position(column_phases - 1) + 1);
+
+  plan.shared =
+      shared_budget(layout, plan.group_batch, gpu.shared_bytes_per_block - gpu::reserved_shared_bytes);
+  if (plan.shared.total() > plan.shared.available) {
+    int fitting = plan.group_batch - 1;
+    for (MmaPlan smaller = plan; fitting > 0; --fitting) {
+      smaller.group_batch = fitting;
+      if (shared_budget(make_layout(smaller, problem, direction), fitting, 0).total() <=
+          plan.shared.available)
+        break;
+    }
+    return gpu::shared_memory_refusal(plan.shared, fitting);
+  }
+
+  // Registers first, then shared memory, then L2. Registers are allotted to a thread in eights.
+  const int threads = layout.w_hh.threads();
+  plan.registers.available = std::min(gpu.max_registers_per_thread, gpu.registers_per_sm / threads / 8 * 8);
+  const int a_step = weight_registers(layout.w_hh, 1);
+  const std::int64_t step_bytes = std::int64_t{4} * a_step * threads;
+  const std::int64_t shared_room = (plan.shared.available - plan.shared.total()) / step_bytes;
+  for (const Place furthest : places) {
+    const int working = working_registers(plan, layout, furthest);
+    if (working > plan.registers.available) {
+      return fmt::format("needs {} registers a thread before any weight, {} available with {} warps", working,
+                         plan.registers.available, plan.warps);
+    }
+    plan.steps.registers = std::min(steps, (plan.registers.available - working) / a_step);
+    plan.steps.shared = static_cast<int>(std::min<std::int64_t>(steps - plan.steps.registers, shared_room));
+    plan.steps.l2 = steps - plan.steps.registers - plan.steps.shared;
+    const Place found = plan.steps.l2 > 0       ? Place::l2
+                        : plan.steps.shared > 0 ? Place::shared
+                                                : Place::registers;
+    if (found <= furthest) break;
+  }
+  layout = make_layout(plan, problem, direction);
+  plan.registers.weights = weight_registers(layout.w_hh, plan.steps.registers);
+  // Where registers are left the compiler takes some, for loads further ahead.
+  plan.registers.working = plan.registers.available - plan.registers.weights;
+  plan.shared = shared_budget(layout, plan.group_batch, plan.shared.available);
+  const std::int64_t streamed = 4 * plan.ctas * layout.w_hh.block_words(Place::l2);
+  if (streamed > gpu.memory_bytes) {
+    return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
+                       static_cast<double>(streamed) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);
+  }
+  return "";
+}
+
+}  // namespace
+
+DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
+                   const GpuWishes& wishes, bool gathered) {
+  const GpuDescription& gpu = device.gpu();
+  const auto refuse = [&](const std::string& reason) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("no {} plan for hidden size {}, batch {} on {}: {}",
+                            to_string(gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma),
+                            problem.hidden_size, problem.batch, device.name, reason));
+  };
+  if (const std::string reason = missing(problem, direction, gathered); !reason.empty()) refuse(reason);
+  gpu::Ranking ranking;
+  MmaPlan plan;
+  for (const Candidate& candidate : candidates(problem, direction, gpu, wishes, gathered)) {
+    const std::string reason = fit(candidate, problem, direction, gpu, wishes, plan);
+    if (reason.empty()) {
+      ranking.offer(candidate.text(), candidate.groups, fmt::format("{} warps", candidate.warps), plan,
+                    cost(plan, problem, direction, gpu));
+    } else {
+      ranking.refuse(candidate.text(), candidate.groups, reason);
+    }
+  }
+  if (ranking.empty()) refuse(ranking.first_refusal().candidate + ": " + ranking.first_refusal().reason);
+  DirectionPlan chosen = ranking.take(direction);
+  const MmaPlan& best = std::get<MmaPlan>(chosen.choice);
+  for (const SectionSize& section : section_sizes(best, problem, direction))
+    chosen.packed_bytes += section.bytes;
+  chosen.workspace_bytes = gpu::workspace_bytes(best, make_layout(best, problem, direction), problem);
+  return chosen;
+}
+
+}  // namespace sprnn::mma

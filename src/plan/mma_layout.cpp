@@ -1,0 +1,119 @@
+#include "plan/mma_layout.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sprnn::mma {
+
+int MatrixLayout::steps_in(Place place) const noexcept {
+  return place == Place::registers ? steps.registers : place == Place::shared ? steps.shared : steps.l2;
+}
+
+std::int64_t MatrixLayout::row(int cta, int tile, int r) const noexcept {
+  const int local = tile * units_a_tile + r / gates;
+  const std::int64_t unit = std::int64_t{cta} * units_a_cta + local;
+  if (r >= units_a_tile * gates || local >= units_a_cta || unit >= units) return -1;
+  return r % gates * units + unit;
+}
+
+std::int64_t MatrixLayout::block_words(Place place) const noexcept {
+  return std::int64_t{steps_in(place)} * (tiles * fragment_words + column_words()) * threads();
+}
+
+Place MatrixLayout::place_of(int step) const noexcept {
+  if (step < steps.registers) return Place::registers;
+  return step < steps.registers + steps.shared ? Place::shared : Place::l2;
+}
+
+std::int64_t MatrixLayout::first_word(Fragment at) const noexcept {
+  return std::int64_t{at.cta} * block_words(place_of(at.step));
+}
+
+namespace {
+
+// Of the step within its place.
+int step_in_place(const MmaSteps& steps, int step) noexcept {
+  if (step < steps.registers) return step;
+  return step < steps.registers + steps.shared ? step - steps.registers
+                                               : step - steps.registers - steps.shared;
+}
+
+}  // namespace
+
+std::int64_t MatrixLayout::weight_half(Fragment at, int r, int k) const noexcept {
+  // PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type": a0, a1 of row lane / 4, columns 2
+  // * (lane % 4) and the next; then row + 8; then columns + 8; then both.
+  const int lane = r % 8 * 4 + k % 8 / 2;
+  const int word = r / 8 + 2 * (k / 8);
+  const std::int64_t fragment = (std::int64_t{step_in_place(steps, at.step)} * tiles + at.tile) * threads() +
+                                at.warp * warp_lanes + lane;
+  return 2 * (first_word(at) + fragment * fragment_words + word) + k % 2;
+}
+
+std::int64_t MatrixLayout::column_half(Fragment at, int lane) const noexcept {
+  const std::int64_t fragments =
+      std::int64_t{steps_in(place_of(at.step))} * tiles * fragment_words * threads();
+  const std::int64_t word =
+      (std::int64_t{step_in_place(steps, at.step)} * column_words() + at.tile / 2) * threads() +
+      at.warp * warp_lanes + lane;
+  return 2 * (first_word(at) + fragments + word) + at.tile % 2;
+}
+
+Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
+  Layout layout{gpu::make_frame(plan, plan.units_a_cta, plan.units_a_cta, word_bytes, problem, direction),
+                {}};
+  if (!plan.gathered) {
+    // Steps of all warps reach past the last position: over zeros, as far as they go.
+    const std::int64_t read = std::int64_t{plan.warps} * plan.steps.total() * step_columns * word_bytes;
+    layout.state.plane_bytes = std::max(layout.state.plane_bytes, read);
+  }
+  MatrixLayout& w_hh = layout.w_hh;
+  w_hh.gates = layout.gates;
+  w_hh.units = layout.units;
+  w_hh.ctas = plan.ctas;
+  w_hh.warps = plan.warps;
+  w_hh.units_a_cta = plan.units_a_cta;
+  w_hh.units_a_tile = plan.units_a_tile;
+  w_hh.tiles = (plan.units_a_cta + plan.units_a_tile - 1) / plan.units_a_tile;
+  w_hh.gathered = plan.gathered;
+  w_hh.steps = plan.steps;
+  w_hh.image = layout.state;
+  return layout;
+}
+
+std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& problem,
+                                       const DirectionProblem& direction) {
+  const Layout layout = make_layout(plan, problem, direction);
+  std::vector<SectionSize> sizes = gpu::map_sections(layout);
+  for (const Place place : places) {
+    sizes.push_back(
+        {fmt::format("w_hh.{}", gpu::to_string(place)), 4 * plan.ctas * layout.w_hh.block_words(place)});
+  }
+  for (SectionSize& size : gpu::input_sections(plan.w_ih, problem, direction))
+    sizes.push_back(std::move(size));
+  return sizes;
+}
+
+int weight_registers(const MatrixLayout& layout, int steps) noexcept {
+  return steps * (layout.tiles * fragment_words + layout.column_words());
+}
+
+SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t available) noexcept {
+  SharedBudget budget;
+  budget.available = available;
+  budget.state = layout.state.bytes();
+  budget.sums = std::int64_t{4} * layout.w_hh.warps * group_batch * layout.w_hh.sum_pitch();
+  budget.weights = 4 * layout.w_hh.block_words(Place::shared);
+  return budget;
+}
+
+std::string missing(const Problem& problem, const DirectionProblem& direction, bool gathered) {
+  if (problem.dtype == DType::fp32) return "tensor cores take fp16 and bf16, the weights are fp32";
+  if (problem.projection_size > 0) return "has no projection";
+  if (gathered && direction.w_hh.shared_columns.empty())
+    return "the problem lacks the columns that units share";
+  return "";
+}
+
+}  // namespace sprnn::mma

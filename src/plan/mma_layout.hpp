@@ -1,0 +1,102 @@
+// Every size and place of strategies dense-mma and vector-mma, derived from a plan: pack, validate,
+// interpreter and kernel agree because they all ask here.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "plan/gpu_layout.hpp"
+
+namespace sprnn::mma {
+
+using gpu::Image;
+using gpu::Place;
+using gpu::places;
+using gpu::SectionSize;
+using gpu::warp_lanes;
+
+inline constexpr int tile_rows = mma_tile_rows;
+inline constexpr int step_columns = 16;
+inline constexpr int column_phases = 8;   // columns of a step that one phase of ldmatrix reads together
+inline constexpr int fragment_words = 4;  // 32-bit words of a lane
+inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
+inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
+
+// Which fragment, of all CTAs.
+struct Fragment {
+  int cta = 0, warp = 0, step = 0, tile = 0;
+};
+
+// W_hh over the CTAs of a group. Row r of a tile is gate r % gates of its unit r / gates; a CTA's unit u is
+// unit u % units_a_tile of tile u / units_a_tile.
+struct MatrixLayout {
+  int gates = 1;
+  std::int64_t units = 0;
+  int ctas = 1;
+  int warps = 4;
+  int units_a_cta = 0;
+  int units_a_tile = 1;
+  int tiles = 1;  // a CTA
+  bool gathered = false;
+  MmaSteps steps;
+  Image image;
+
+  [[nodiscard]] int threads() const noexcept { return warps * warp_lanes; }
+  [[nodiscard]] int steps_in(Place place) const noexcept;
+  // The matrix's row at row r of a CTA's tile, -1 for none. A position holds the unit of its own number.
+  [[nodiscard]] std::int64_t row(int cta, int tile, int r) const noexcept;
+  // Words of a lane that hold a step's columns, two tiles to a word. Lanes l and l + 16 have column l.
+  [[nodiscard]] int column_words() const noexcept { return gathered ? (tiles + 1) / 2 : 0; }
+  // Words of one CTA: fragments as [step][tile][thread][4], then columns as [step][word][thread].
+  [[nodiscard]] std::int64_t block_words(Place place) const noexcept;
+  // Of a weight: the half word of its place's section. A lane's words are those of operand A of mma.m16n8k16.
+  [[nodiscard]] std::int64_t weight_half(Fragment at, int r, int k) const noexcept;
+  [[nodiscard]] std::int64_t column_half(Fragment at, int lane) const noexcept;
+  [[nodiscard]] Place place_of(int step) const noexcept;
+  // The position that column k of a fragment reads, where its tile has all columns.
+  [[nodiscard]] std::int64_t dense_column(Fragment at, int k) const noexcept {
+    return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns + k;
+  }
+  // Positions of zeros that padding reads, one for each column of a phase.
+  [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
+    return image.zeros / word_bytes + k % column_phases;
+  }
+  // Sums of a CTA: [warp][batch entry][row of its tiles], up to the last row that there is.
+  [[nodiscard]] int sum_rows() const noexcept {
+    const int last = units_a_cta - 1;
+    return last / units_a_tile * tile_rows + (last % units_a_tile + 1) * gates;
+  }
+  [[nodiscard]] int sum_pitch() const noexcept { return sum_rows() | 1; }  // neighbours in other banks
+
+ private:
+  [[nodiscard]] std::int64_t first_word(
+      Fragment at) const noexcept;  // of its CTA's block, and the steps before
+};
+
+struct Layout : gpu::Frame {
+  MatrixLayout w_hh;
+};
+
+[[nodiscard]] Layout make_layout(const MmaPlan& plan, const Problem& problem,
+                                 const DirectionProblem& direction);
+
+// The sections of a packed direction, in order: between those of gpu_layout.hpp w_hh.registers, w_hh.shared
+// and w_hh.l2, MatrixLayout::block_words of each CTA.
+[[nodiscard]] std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& problem,
+                                                     const DirectionProblem& direction);
+
+// Registers of a thread that hold weights and columns.
+[[nodiscard]] int weight_registers(const MatrixLayout& layout, int steps) noexcept;
+[[nodiscard]] SharedBudget shared_budget(const Layout& layout, int group_batch,
+                                         std::int64_t available) noexcept;
+
+// Why the strategy cannot run the direction; empty if it can.
+[[nodiscard]] std::string missing(const Problem& problem, const DirectionProblem& direction, bool gathered);
+
+// Throws Error(format) that names the field, unless every field is in range, agrees with the others and
+// with the problem: what make_layout and all that follows rely on.
+void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction);
+
+}  // namespace sprnn::mma
