@@ -78,6 +78,11 @@ Problem problem_of(const CoverCase& c) {
   direction.w_ih = summary(rows, spec.input, spec.density, spec.mask, 1);
   direction.w_hh =
       summary(rows, spec.projection > 0 ? spec.projection : spec.hidden, spec.density, spec.mask, 2);
+  // What units share of the columns lies between the density of one row and that of all.
+  const int block = mma_sharing_units(spec.cell.gates());
+  const double shared = std::min(1.0, spec.density * 1.5);
+  direction.w_hh.shared_columns.assign(static_cast<std::size_t>((spec.hidden + block - 1) / block),
+                                       static_cast<std::int32_t>(shared * static_cast<double>(spec.hidden)));
   if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, spec.mask, 3);
   problem.directions.push_back(direction);
   return problem;
@@ -119,6 +124,10 @@ void expect_compiles(const CoverCase& c) {
   EXPECT_EQ(compiled.stack_bytes, 0);
 }
 
+class MmaCover : public testing::TestWithParam<std::size_t> {};
+constexpr std::size_t mma_parts = 4;
+INSTANTIATE_TEST_SUITE_P(Parts, MmaCover, testing::Range(std::size_t{0}, mma_parts));
+
 class Cover : public testing::TestWithParam<std::size_t> {};
 INSTANTIATE_TEST_SUITE_P(Parts, Cover, testing::Range(std::size_t{0}, parts));
 
@@ -130,6 +139,26 @@ TEST_P(Cover, Compiles) {
     GTEST_SKIP() << error.what();
   }
   for (std::size_t i = GetParam(); i < cases().size(); i += parts) expect_compiles(cases()[i]);
+}
+
+TEST_P(MmaCover, Compiles) {
+  if (sanitized) GTEST_SKIP() << "the release build compiles the kernels: a sanitizer sees nothing of NVRTC";
+  if (const std::string reason = cuda::compiler_refusal(); !reason.empty()) GTEST_SKIP() << reason;
+  const std::vector<CoverCase> all = mma_cover();
+  std::size_t planned = 0;
+  for (std::size_t i = GetParam(); i < all.size(); i += mma_parts) {
+    SCOPED_TRACE(to_string(all[i]));
+    try {
+      (void)plan_of(all[i]);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::unsupported)
+          << error.what();  // too large, with so many warps or groups
+      continue;
+    }
+    expect_compiles(all[i]);
+    ++planned;
+  }
+  EXPECT_GT(planned, all.size() / mma_parts / 2);
 }
 
 // Models so small that the interpreter walks their bytes in no time.

@@ -156,6 +156,7 @@ std::string to_string(const CoverCase& c) {
   const auto wish = [&](std::string_view name, const auto& value) {
     if (value) wishes.push_back(fmt::format("{}={:d}", name, *value));
   };
+  if (c.wishes.strategy) wishes.emplace_back(to_string(*c.wishes.strategy));
   wish("stamps", c.wishes.stamps);
   wish("wide_loads", c.wishes.wide_loads);
   wish("fence", c.wishes.fence);
@@ -172,6 +173,34 @@ std::string to_string(const CoverCase& c) {
 std::vector<CoverCase> cover() {
   std::vector<CoverCase> cases;
   for (const Row& row : covering_rows()) cases.push_back(make_case(row, cases.size() + 1));
+  return cases;
+}
+
+std::vector<CoverCase> mma_cover() {
+  constexpr int draws = 64;
+  std::vector<CoverCase> cases;
+  for (std::uint64_t seed = 1; seed <= draws; ++seed) {
+    Random random(seed);
+    const auto one_of = [&](auto... choices) {
+      const std::common_type_t<decltype(choices)...> all[] = {choices...};
+      return all[random.integer(0, sizeof...(choices) - 1)];
+    };
+    CoverCase c;
+    c.spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
+    c.spec.dtype = one_of(DType::fp16, DType::bf16);
+    c.spec.hidden = one_of(7, 48, 250, 1024, 1500, 2304, 2560, 4096, 6000);
+    c.spec.density = one_of(0.01, 0.1, 0.3);
+    c.spec.seed = seed;
+    c.batch = one_of(1, 2, 3, 4, 8, 16, 32);
+    c.architecture = static_cast<int>(random.integer(0, 2));
+    c.device = c.architecture == 0 ? "a100" : "h100";
+    c.wishes.strategy = one_of(GpuStrategy::dense_mma, GpuStrategy::vector_mma);
+    if (random.chance(0.25)) c.wishes.stamps = false;
+    if (random.chance(0.5)) c.wishes.warps = one_of(4, 8, 12, 16);
+    if (random.chance(0.3)) c.wishes.groups = 1;
+    c.tagged = random.chance(0.3);
+    cases.push_back(c);
+  }
   return cases;
 }
 

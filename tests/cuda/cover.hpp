@@ -23,6 +23,8 @@ struct CoverCase {
 
 // About 500, for one architecture each; the same on every machine.
 [[nodiscard]] std::vector<CoverCase> cover();
+// Draws for the strategies on tensor cores, which have fewer choices.
+[[nodiscard]] std::vector<CoverCase> mma_cover();
 // Every cell, type, batch, density and size with each other, for all architectures; the switches by turns.
 [[nodiscard]] std::vector<CoverCase> full_matrix();
 

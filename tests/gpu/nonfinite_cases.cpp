@@ -67,11 +67,11 @@ CaseResult compare_nonfinite(const Model& model, const Inputs& inputs, const Out
 }
 
 // One value in one place, in turn: a step's input, an entry's initial state, its initial cell state.
-CaseResult one_value(const ModelSpec& spec, Lengths lengths, InputStorage storage,
+CaseResult one_value(const ModelSpec& spec, Lengths lengths, const GpuWishes& wishes,
                      const std::vector<float>& values) {
   constexpr std::int64_t steps = 6, batch = 3;
   const Model model = random_model(spec);
-  const auto session = cuda_session(pack_for(model, find_gpu(0), batch, {.w_ih = storage}), batch);
+  const auto session = cuda_session(pack_for(model, find_gpu(0), batch, wishes), batch);
   CaseResult worst{0, 1, ""};
   for (const float value : values) {
     for (const char* place : {"x", "h0", "c0"}) {
@@ -93,10 +93,10 @@ CaseResult one_value(const ModelSpec& spec, Lengths lengths, InputStorage storag
 }
 
 // Every entry of the initial state at once, of one magnitude and both signs.
-CaseResult all_states(const ModelSpec& spec, Lengths lengths, float magnitude) {
+CaseResult all_states(const ModelSpec& spec, Lengths lengths, float magnitude, const GpuWishes& wishes = {}) {
   constexpr std::int64_t steps = 6, batch = 5;
   const Model model = random_model(spec);
-  const auto session = cuda_session(pack_for(model, find_gpu(0), batch), batch);
+  const auto session = cuda_session(pack_for(model, find_gpu(0), batch, wishes), batch);
   Inputs inputs = random_inputs(model, steps, batch, 7, lengths);
   for (float& h : inputs.h0) h = round_to(spec.dtype, std::copysign(magnitude, h));
   const Output output = run_on_host(*session, inputs);
@@ -108,7 +108,7 @@ CaseResult all_states(const ModelSpec& spec, Lengths lengths, float magnitude) {
 
 // relu with W_hh = 1 and nothing else keeps what is not negative, bit by bit, over the exchange and back.
 // 16-bit types: every bit pattern that there is.
-CaseResult keep_every_pattern(DType dtype) {
+CaseResult keep_every_pattern(DType dtype, const GpuWishes& wishes = {}) {
   constexpr std::int64_t hidden = 2048, batch = 32, steps = 5;
   ModelSpec spec{
       .cell = relu_cell(), .dtype = dtype, .input = 1, .hidden = hidden, .bias = false, .density = 0.0};
@@ -122,7 +122,7 @@ CaseResult keep_every_pattern(DType dtype) {
                                         : std::bit_cast<float>(static_cast<std::uint32_t>(random.bits()) &
                                                                (i % 3 == 0 ? 0x807FFFFFU : 0xFFFFFFFFU));
   }
-  const auto session = cuda_session(pack_for(model, find_gpu(0), batch), batch);
+  const auto session = cuda_session(pack_for(model, find_gpu(0), batch, wishes), batch);
   const Output output = run_on_host(*session, inputs);
   for (std::size_t i = 0; i < output.y.size(); ++i) {
     const float h0 = inputs.h0[i % inputs.h0.size()];
@@ -140,7 +140,7 @@ CaseResult keep_every_pattern(DType dtype) {
 }
 
 // A chain: unit i hears unit i - 1 alone, so the NaN of one input walks one unit a step.
-CaseResult walk(const Cell& cell, DType dtype) {
+CaseResult walk(const Cell& cell, DType dtype, const GpuWishes& wishes = {}) {
   constexpr std::int64_t hidden = 64, steps = 40, batch = 2;
   Model model = random_model({.cell = cell, .dtype = dtype, .input = 1, .hidden = hidden, .density = 0.0});
   Direction& direction = model.layers[0].directions[0];
@@ -150,7 +150,7 @@ CaseResult walk(const Cell& cell, DType dtype) {
   }
   Inputs inputs = random_inputs(model, steps, batch, 1);
   inputs.x[0] = std::bit_cast<float>(0x7FC12345U);  // entry 0, step 0
-  const auto session = cuda_session(pack_for(model, find_gpu(0), batch), batch);
+  const auto session = cuda_session(pack_for(model, find_gpu(0), batch, wishes), batch);
   const Output output = run_on_host(*session, inputs);
   std::size_t touched = 0;
   for (const float y : output.y) touched += std::isnan(y) ? 1 : 0;
@@ -182,6 +182,28 @@ void add_nonfinite_cases(std::vector<Case>& cases) {
       {0, Directions::both, Lengths::mixed, InputStorage::csr, 0.3},
       {20, Directions::forward, Lengths::mixed, InputStorage::dense, 1.0},
   };
+  // A tensor core would multiply pruned weights too.
+  for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+    const GpuWishes wishes{.strategy = strategy};
+    const std::string_view name = to_string(strategy);
+    for (const DType dtype : {DType::fp16, DType::bf16}) {
+      for (const Cell& cell : standard_cells()) {
+        const ModelSpec spec{
+            .cell = cell, .dtype = dtype, .input = 10, .hidden = 60, .density = 0.06, .input_density = 0.3};
+        cases.push_back({fmt::format("{}: one NaN or infinity, 6 steps, batch 3, {}", name, to_string(spec)),
+                         [=] { return one_value(spec, Lengths::mixed, wishes, nonfinite); }});
+        cases.push_back({fmt::format("{}: one extreme value, 6 steps, batch 3, {}", name, to_string(spec)),
+                         [=] { return one_value(spec, Lengths::all_steps, wishes, extremes); }});
+        cases.push_back({fmt::format("{}: |h0| = 30, 6 steps, batch 5, {}", name, to_string(spec)),
+                         [=] { return all_states(spec, Lengths::mixed, 30.0F, wishes); }});
+        cases.push_back({fmt::format("{}: a NaN walks along a chain of 64 units, {} {}", name,
+                                     to_string(cell), to_string(dtype)),
+                         [=] { return walk(cell, dtype, wishes); }});
+      }
+      cases.push_back({fmt::format("{}: relu keeps every bit pattern of {}", name, to_string(dtype)),
+                       [=] { return keep_every_pattern(dtype, wishes); }});
+    }
+  }
   for (const Cell& cell : standard_cells()) {
     for (const DType dtype : {DType::fp32, DType::fp16, DType::bf16}) {
       for (const Variant& v : variants) {
@@ -198,9 +220,9 @@ void add_nonfinite_cases(std::vector<Case>& cases) {
             fmt::format("6 steps, batch 3{}, W_ih {}, {}", v.lengths == Lengths::mixed ? ", lengths" : "",
                         to_string(v.storage), to_string(spec));
         cases.push_back({"one NaN or infinity, " + text,
-                         [=] { return one_value(spec, v.lengths, v.storage, nonfinite); }});
-        cases.push_back(
-            {"one extreme value, " + text, [=] { return one_value(spec, v.lengths, v.storage, extremes); }});
+                         [=] { return one_value(spec, v.lengths, {.w_ih = v.storage}, nonfinite); }});
+        cases.push_back({"one extreme value, " + text,
+                         [=] { return one_value(spec, v.lengths, {.w_ih = v.storage}, extremes); }});
       }
       cases.push_back(
           {fmt::format("a NaN walks along a chain of 64 units, {} {}", to_string(cell), to_string(dtype)),

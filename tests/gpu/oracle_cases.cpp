@@ -70,6 +70,38 @@ void add_oracle_cases(std::vector<Case>& cases) {
                                           find_gpu(0));
                      }});
   }
+  for (std::uint64_t seed = 1; seed <= 120; ++seed) {
+    Drawn d = draw(1000 + seed);
+    if (d.spec.dtype == DType::fp32) d.spec.dtype = DType::bf16;
+    d.spec.projection = 0;
+    d.spec.hidden = std::min<std::int64_t>(d.spec.hidden, 130);  // so that also the tiny one has a plan
+    const GpuStrategy strategy = seed % 2 == 0 ? GpuStrategy::dense_mma : GpuStrategy::vector_mma;
+    cases.push_back(
+        {fmt::format("{}: {} steps, batch {}{}{}{}, planned for {}: {}", to_string(strategy), d.steps,
+                     d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
+                     d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
+                     d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
+         [d, strategy] {
+           const Model model = random_model(d.spec);
+           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                              d.tiny ? tiny_gpu() : find_gpu(0), {.strategy = strategy},
+                              {d.chunk, d.batch_first});
+         }});
+  }
+  for (const std::int64_t hidden : {1000, 2304}) {
+    for (const Cell& cell : standard_cells()) {
+      for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+        const ModelSpec spec{
+            .cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = 0.05};
+        cases.push_back({fmt::format("{}: 20 steps, batch 5, {}", to_string(strategy), to_string(spec)),
+                         [spec, strategy] {
+                           const Model model = random_model(spec);
+                           return check_model(model, random_inputs(model, 20, 5, 4), find_gpu(0),
+                                              {.strategy = strategy});
+                         }});
+      }
+    }
+  }
   std::vector<GpuWishes> wishes;
   for (const int lanes : {1, 2, 4, 8, 16, 32}) wishes.push_back({.lanes = lanes});
   for (const int groups : {1, 2, 3, 8}) wishes.push_back({.groups = groups});

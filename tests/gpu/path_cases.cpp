@@ -2,6 +2,9 @@
 // The name's second word is the group that one sanitizer process runs.
 #include <fmt/format.h>
 
+#include <string>
+#include <string_view>
+
 #include "gpu/run_model.hpp"
 #include "sprnn/error.hpp"
 
@@ -22,7 +25,7 @@ Device cramped_gpu() {
 
 struct Path {
   const char* group;
-  const char* what;
+  std::string what;
   ModelSpec spec;
   GpuWishes wishes = {};
   std::int64_t batch = 3;
@@ -43,6 +46,8 @@ std::vector<Path> paths() {
     large_spec.density = 0.6;
     return large_spec;
   };
+  const GpuWishes dense_mma{.strategy = GpuStrategy::dense_mma},
+      vector_mma{.strategy = GpuStrategy::vector_mma};
   const DType fp32 = DType::fp32, fp16 = DType::fp16, bf16 = DType::bf16;
   std::vector<Path> all = {
       {"cells", "stamped", spec(tanh_cell(), fp16)},
@@ -77,6 +82,29 @@ std::vector<Path> paths() {
        {0, true}},
       {"dense", "W_ih by cuBLASLt", spec(lstm_cell(), fp16, 9), {}, 3, Lengths::mixed},
   };
+  for (const GpuWishes& wishes : {dense_mma, vector_mma}) {
+    const std::string_view name = to_string(*wishes.strategy);
+    const auto add = [&](std::string_view what, const ModelSpec& of, GpuWishes more, std::int64_t batch = 3) {
+      more.strategy = wishes.strategy;
+      all.push_back({"mma", fmt::format("{}, {}", name, what), of, more, batch});
+    };
+    add("stamped", spec(tanh_cell(), fp16), {});
+    add("stamped", spec(gru_cell(), bf16), {});
+    add("relu", spec(relu_cell(), fp16), {});
+    add("8 entries", spec(lstm_cell(), fp16), {.group_batch = 8}, 8);
+    add("two planes", spec(lstm_cell(), bf16), {.group_batch = 11}, 11);
+    add("three planes, groups", spec(gru_cell(), fp16), {.groups = 2, .group_batch = 20}, 40);
+    add("grid barrier", spec(lstm_cell(), fp16), {.stamps = false});
+    all.push_back({"mma",
+                   fmt::format("{}, a state without a stamp", name),
+                   spec(gru_cell(), fp16),
+                   wishes,
+                   3,
+                   Lengths::mixed,
+                   {},
+                   false,
+                   8.0F});
+  }
   ModelSpec both = spec(gru_cell(), fp16);
   both.layers = 2;
   both.directions = Directions::both;

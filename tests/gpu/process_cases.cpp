@@ -92,7 +92,7 @@ CaseResult sanitize(const char* tool, const char* group) {
 void add_process_cases(std::vector<Case>& cases) {
   cases.push_back({"a second process on the same GPU", second_process});
   for (const char* tool : {"memcheck", "racecheck", "initcheck", "synccheck"}) {
-    for (const char* group : {"cells", "exchange", "places", "input", "dense"}) {
+    for (const char* group : {"cells", "exchange", "places", "mma", "input", "dense"}) {
       // initcheck does not see what cuBLASLt writes (README.md).
       if (std::string_view(tool) == "initcheck" && std::string_view(group) == "dense") continue;
       cases.push_back({fmt::format("compute-sanitizer {}, paths: {}", tool, group),
