@@ -1,4 +1,4 @@
-// Runs what strategy gather packs, on the host, in the GPU's order and precision: the oracle says whether
+// Runs what a GPU strategy packs, on the host, in the GPU's order and precision: the oracle says whether
 // plan and pack are right, this engine whether the kernel is.
 #pragma once
 
