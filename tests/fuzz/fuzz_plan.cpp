@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 
 #include "sprnn/engine.hpp"
 #include "sprnn/error.hpp"
@@ -55,7 +56,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const int batch = static_cast<int>(1 + bytes.below(18));
   const Model model = test::random_model(spec);
   const char* const target = bytes.below(2) == 0 ? "cpu" : "h100";
-  const Plan plan = make_plan(describe(model, batch), find_device(target));
+  PlanOptions options;
+  const bool has_fragments = model.dtype != DType::fp32 && model.projection_size == 0;
+  if (target == std::string_view("h100") && has_fragments)
+    options.gpu.strategy = static_cast<GpuStrategy>(bytes.below(3));
+  const Plan plan = make_plan(describe(model, batch), find_device(target), options);
   const auto packed = std::make_shared<const Packed>(pack(model, plan));
   validate(*packed);
   if (!(unpack(*packed) == model)) std::abort();

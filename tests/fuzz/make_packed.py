@@ -41,9 +41,11 @@ def make_packed(sprnn):
         checkpoint = Path(temporary) / "model.safetensors"
         for seed, (cell, dtype) in enumerate((c, d) for c in GATES for d in FORMATS):
             write_checkpoint(checkpoint, cell, dtype, 3, 6, cell == "gru", 0.4, seed)
-            for target in ["cpu", "h100"]:
+            strategies = ["gather"] if dtype == "F32" else ["gather", "dense-mma", "vector-mma"]
+            for target in ["cpu"] + strategies:
+                choice = ["--target", "cpu"] if target == "cpu" else ["--target", "h100", "--strategy", target]
                 out = folder / f"{cell}-{FORMATS[dtype][0]}-{target}.sprnn"
-                subprocess.run([sprnn, "pack", checkpoint, out, "--cell", cell, "--target", target],
+                subprocess.run([sprnn, "pack", checkpoint, out, "--cell", cell] + choice,
                                check=True, stdout=subprocess.DEVNULL)
 
 
