@@ -33,17 +33,19 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 
 bool overflows(const MatrixLayout& matrix) { return matrix.slots[1] + matrix.slots[2] > 0; }
 
-// Words of the state that a lane may hold at once. With one lane no shuffle holds the sums in place, and the
-// compiler may load the words of all slots before it sums one batch entry after the other: such plans spilled
-// 104 to 2008 bytes, and the three tried with two lanes nothing. Not so with loops over pairs that lie
-// elsewhere, nor with the asm that turns a half into fp32 for each product (NVRTC 13.0; a bound, of which 3/4
-// were seen).
-int words_at_once(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype) {
+// Registers for words of the state that a lane may hold at once. With one lane no shuffle holds the sums in
+// place, and the compiler may load the words of all slots before it sums one batch entry after the other: 7
+// such plans of 37 spilled 104 to 2008 bytes, and the three tried with two lanes nothing; none of 86 whose
+// slots read one or two registers each. Not so with loops over pairs that lie elsewhere, nor with the asm
+// that turns a half into fp32 for each product (NVRTC 13.0; a bound, of which 3/4 were seen).
+constexpr int few_words = 2;
+int words_at_once(const MatrixLayout& matrix, DType dtype) {
+  const int words = matrix.image.planes * divide_up(matrix.image.word_bytes, 4);  // of a slot
   const bool ordered = overflows(matrix) || (dtype == DType::fp16 && !matrix.half_sums);
-  if (matrix.lanes > 1 || plan.group_batch == 1 || ordered) return 0;
+  if (matrix.lanes > 1 || words <= few_words || ordered) return 0;
   int slots = 0;
   for (const RowPass& pass : matrix.passes) slots = std::max(slots, pass.registers);
-  return slots * matrix.image.planes * divide_up(matrix.image.word_bytes, 4);
+  return slots * words;
 }
 
 }  // namespace
@@ -206,8 +208,8 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   layout = make_layout(plan, problem_, direction_);
   plan.registers.weights = pair_registers(layout, plan.opaque_pairs);
   const int left = plan.registers.available - plan.registers.weights;
-  int words = words_at_once(plan, layout.w_hh, problem_.dtype);
-  if (layout.w_hr) words = std::max(words, words_at_once(plan, *layout.w_hr, problem_.dtype));
+  int words = words_at_once(layout.w_hh, problem_.dtype);
+  if (layout.w_hr) words = std::max(words, words_at_once(*layout.w_hr, problem_.dtype));
   if (words + beside_words > left && words > 0) {
     return fmt::format(
         "needs {} registers a thread for words of state, {} available with one lane a row group", words,
