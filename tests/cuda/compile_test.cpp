@@ -81,8 +81,9 @@ Problem problem_of(const CoverCase& c) {
   // What units share of the columns lies between the density of one row and that of all.
   const int block = mma_sharing_units(spec.cell.gates());
   const double shared = std::min(1.0, spec.density * 1.5);
-  direction.w_hh.shared_columns.assign(static_cast<std::size_t>((spec.hidden + block - 1) / block),
-                                       static_cast<std::int32_t>(shared * static_cast<double>(spec.hidden)));
+  direction.w_hh.shared_columns.assign(
+      static_cast<std::size_t>((spec.hidden + block - 1) / block),
+      static_cast<std::int32_t>(shared * static_cast<double>(direction.w_hh.cols)));
   if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, spec.mask, 3);
   problem.directions.push_back(direction);
   return problem;
