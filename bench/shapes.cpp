@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <fstream>
+#include <optional>
 
 #include "sprnn/error.hpp"
 
@@ -26,6 +27,14 @@ RaceCase parse_case(const std::string& line) {
   app.add_flag("--whole-layer", parsed.whole_layer);
   app.add_flag("--first-call", parsed.first_call);
   app.add_flag("--no-peers", no_peers);
+  app.add_option_function<std::string>(
+      "--strategy", [&](const std::string& name) { parsed.wishes.strategy = parse_gpu_strategy(name); });
+  const auto number = [&](const char* option, std::optional<int>& wish) {
+    app.add_option_function<int>(option, [&wish](int value) { wish = value; });
+  };
+  number("--groups", parsed.wishes.groups);
+  number("--warps", parsed.wishes.warps);
+  number("--lanes", parsed.wishes.lanes);
   app.add_flag("--no-stamps", no_stamps);
   app.add_flag("--no-wide-loads", no_wide_loads);
   app.add_flag("--no-bank-order", no_bank_order);

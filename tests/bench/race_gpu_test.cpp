@@ -37,13 +37,20 @@ TEST(Shapes, ACaseIsReadInTheWordsOfTheCommandLine) {
   EXPECT_EQ(ablated.wishes.wide_loads, false);
   EXPECT_EQ(ablated.wishes.bank_order, false);
   EXPECT_FALSE(ablated.peers);
+  const RaceCase planned = parse_case(
+      "--cell tanh --hidden 8 --batch 1 --density 1 --strategy dense-mma --groups 2 --warps 12 --lanes 4");
+  EXPECT_EQ(planned.wishes.strategy, GpuStrategy::dense_mma);
+  EXPECT_EQ(planned.wishes.groups, 2);
+  EXPECT_EQ(planned.wishes.warps, 12);
+  EXPECT_EQ(planned.wishes.lanes, 4);
 }
 
 TEST(Shapes, AWrongCaseIsRefusedWithItsWords) {
   for (const char* line :
        {"--cell gru --hidden 2560 --batch 4", "--cell gru --hidden 0 --batch 4 --density 0.1",
         "--cell elman --hidden 8 --batch 4 --density 0.1", "--cell gru --hidden 8 --batch 4 --density 1.5",
-        "--cell gru --hidden 8 --batch 4 --density 0.1 --depth 3"}) {
+        "--cell gru --hidden 8 --batch 4 --density 0.1 --depth 3",
+        "--cell gru --hidden 8 --batch 4 --density 0.1 --strategy wgmma"}) {
     EXPECT_THROW((void)parse_case(line), Error) << line;
   }
 }
