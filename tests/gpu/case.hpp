@@ -18,6 +18,7 @@ struct CaseResult {
 struct Case {
   std::string name;
   std::function<CaseResult()> run;  // what it throws is what is wrong
+  bool alone = false;               // needs the GPU to itself: no other process may work on it meanwhile
 };
 
 void add_oracle_cases(std::vector<Case>& cases);     // random problems against the float64 reference

@@ -237,25 +237,26 @@ CaseResult refuse_deadline(const char* text) {
 }  // namespace
 
 void add_exchange_cases(std::vector<Case>& cases) {
+  // Alone: each counts on SMs and measures time.
+  const auto add = [&](std::string name, std::function<CaseResult()> run) {
+    cases.push_back({std::move(name), std::move(run), true});
+  };
   for (const ModelSpec& spec : {small(tanh_cell(), DType::fp16), small(lstm_cell(), DType::fp32),
                                 small(gru_cell(), DType::bf16), small(relu_cell(), DType::fp16),
                                 small(relu_cell(), DType::fp32), small(lstm_cell(), DType::fp16, 24)}) {
-    cases.push_back({fmt::format("timeout: a word of the exchange is lost, {}", to_string(spec)),
-                     [spec] { return lose_word(spec, true); }});
+    add(fmt::format("timeout: a word of the exchange is lost, {}", to_string(spec)),
+        [spec] { return lose_word(spec, true); });
   }
   const ModelSpec tanh = small(tanh_cell(), DType::fp16), projected = small(lstm_cell(), DType::fp16, 24);
-  cases.push_back(
-      {"timeout: the grid barrier is lost, " + to_string(tanh), [tanh] { return lose_word(tanh, false); }});
+  add("timeout: the grid barrier is lost, " + to_string(tanh), [tanh] { return lose_word(tanh, false); });
   for (const ModelSpec& spec : {tanh, projected}) {
-    cases.push_back({"timeout: arrivals at the rendezvous are lost, " + to_string(spec),
-                     [spec] { return lose_arrivals(spec); }});
+    add("timeout: arrivals at the rendezvous are lost, " + to_string(spec),
+        [spec] { return lose_arrivals(spec); });
   }
-  cases.push_back({"timeout: a run queued behind the one given up", queue_behind});
-  cases.push_back(
-      {"half of the SMs held, plan for the other half", [] { return beside_holder(0.5, true, 4.0); }});
-  cases.push_back(
-      {"half of the SMs held for 0.5 s, plan for all", [] { return beside_holder(0.5, false, 0.5); }});
-  cases.push_back({"all SMs but 8 held longer than a start may take", start_too_late});
+  add("timeout: a run queued behind the one given up", queue_behind);
+  add("half of the SMs held, plan for the other half", [] { return beside_holder(0.5, true, 4.0); });
+  add("half of the SMs held for 0.5 s, plan for all", [] { return beside_holder(0.5, false, 0.5); });
+  add("all SMs but 8 held longer than a start may take", start_too_late);
   for (const char* text : {"0", "-1", "2s", "nan", "1e9"}) {
     cases.push_back(
         {fmt::format("SPRNN_DEADLINE={} is refused", text), [text] { return refuse_deadline(text); }});
