@@ -1,20 +1,24 @@
-// gpu_cases [--part K/N] [--only TEXT] [--list] [--record FOLDER --commit HASH]: runs the cases whose names
-// contain TEXT, prints a table and, last, `N passed, N failed`. Exit status: 0, 1 a case failed, 2 bad usage,
-// 3 no GPU.
+// gpu_cases [--part K/N] [--only TEXT] [--jobs N] [--list] [--record FOLDER --commit HASH]: runs the cases
+// whose names contain TEXT, in N processes at once or, without --jobs, in this one; prints a table and, last,
+// `N passed, N failed`. Exit status: 0, 1 a case failed, 2 bad usage, 3 no GPU.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
 #include <string_view>
 
+#include "gpu/jobs.hpp"
 #include "gpu/record.hpp"
 #include "sprnn/cuda.hpp"
 
 namespace sprnn::test {
 namespace {
 
+// Of one case, in seconds: more than any takes, compute-sanitizer's 240 among them.
+constexpr double limit = 300;
+
 struct Options {
-  int part = 1, parts = 1;
+  int part = 1, parts = 1, jobs = 0;
   std::string only, record_folder, commit;
   bool list = false;
 };
@@ -28,10 +32,12 @@ bool parse(int argc, char** argv, Options& options) {
     }
     if (i + 1 == argc) return false;
     const char* value = argv[++i];
+    char end = 0;
     if (name == "--part") {
-      char end = 0;
       if (std::sscanf(value, "%d/%d%c", &options.part, &options.parts, &end) != 2) return false;
       if (options.part < 1 || options.part > options.parts) return false;
+    } else if (name == "--jobs") {
+      if (std::sscanf(value, "%d%c", &options.jobs, &end) != 1 || options.jobs < 1) return false;
     } else if (name == "--only") {
       options.only = value;
     } else if (name == "--record") {
@@ -69,36 +75,39 @@ std::vector<Case> chosen_cases(const Options& options) {
   return chosen;
 }
 
+// Asked as a case is run: a process that will fork must leave CUDA alone.
+bool gpu_is_here(int jobs) {
+  bool found = false;
+  const Case question{"GPU", [] { return CaseResult{.note = gpu_count() > 0 ? "" : "none"}; }};
+  run_cases({question}, jobs, limit, [&](auto, const CaseResult& result, auto) { found = result.passed(); });
+  return found;
+}
+
 int run(const Options& options) {
   const std::vector<Case> cases = chosen_cases(options);
   if (options.list) {
     for (const Case& one : cases) fmt::print("{}\n", one.name);
     return 0;
   }
-  if (gpu_count() == 0) {
+  if (!gpu_is_here(options.jobs)) {
     fmt::print("no GPU: nothing was run\n");
     return 3;
   }
-  Record record{options.commit, options.parts > 1 ? fmt::format("{}", options.part) : "", {}};
+  const auto begin = std::chrono::steady_clock::now();
+  Record record{options.commit, options.parts > 1 ? fmt::format("{}", options.part) : "", 0, {}};
+  record.results.resize(cases.size());
   int passed = 0, failed = 0;
   fmt::print("{:6} {:>9} {:>9} {:>7}  case\n", "", "error", "bound", "s");
-  for (const Case& one : cases) {
-    const auto begin = std::chrono::steady_clock::now();
-    CaseResult result;
-    try {
-      result = one.run();
-    } catch (const std::exception& error) {
-      result.note = error.what();
-      if (result.note.empty()) result.note = "threw";
-    }
-    const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  run_cases(cases, options.jobs, limit, [&](std::size_t index, const CaseResult& result, double s) {
+    const std::string& name = cases[index].name;
     (result.passed() ? passed : failed) += 1;
     fmt::print("{:6} {:9.2e} {:9.2e} {:7.2f}  {}\n", result.passed() ? "passed" : "FAILED", result.error,
-               result.bound, s, one.name);
+               result.bound, s, name);
     if (!result.note.empty()) fmt::print("       {}\n", result.note);
     std::fflush(stdout);
-    record.results.emplace_back(one.name, std::move(result));
-  }
+    record.results[index] = {name, result};
+  });
+  record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (!options.record_folder.empty()) fmt::print("record: {}\n", write_record(record, options.record_folder));
   fmt::print("{} passed, {} failed\n", passed, failed);
   return failed == 0 && passed > 0 ? 0 : 1;
@@ -110,8 +119,9 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   sprnn::test::Options options;
   if (!sprnn::test::parse(argc, argv, options)) {
-    fmt::print(stderr,
-               "usage: gpu_cases [--part K/N] [--only TEXT] [--list] [--record FOLDER --commit HASH]\n");
+    fmt::print(
+        stderr,
+        "usage: gpu_cases [--part K/N] [--only TEXT] [--jobs N] [--list] [--record FOLDER --commit HASH]\n");
     return 2;
   }
   try {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -68,6 +69,7 @@ std::string write_record(const Record& record, const std::string& folder) {
       fmt::format("at most: SM {} MHz, memory {} MHz", attribute(cuda::attribute_clock_rate) / 1000,
                   attribute(cuda::attribute_memory_clock_rate) / 1000);
   json["toolkit"] = fmt::format("NVRTC {}", nvrtc_version());
+  json["seconds"] = std::round(record.seconds);
   json["cases"] = nlohmann::ordered_json::array();
   for (const auto& [name, result] : record.results) {
     nlohmann::ordered_json one{

@@ -12,6 +12,7 @@ namespace sprnn::test {
 struct Record {
   std::string commit;  // that the program was built from
   std::string part;    // "K" of --part K/N, empty: all
+  double seconds = 0;  // that all of it took
   std::vector<std::pair<std::string, CaseResult>> results;
 };
 
