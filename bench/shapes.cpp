@@ -35,6 +35,7 @@ RaceCase parse_case(const std::string& line) {
   number("--groups", parsed.wishes.groups);
   number("--warps", parsed.wishes.warps);
   number("--lanes", parsed.wishes.lanes);
+  number("--poll-wait", parsed.wishes.poll_wait_cycles);
   app.add_flag("--no-stamps", no_stamps);
   app.add_flag("--no-wide-loads", no_wide_loads);
   app.add_flag("--no-bank-order", no_bank_order);

@@ -37,7 +37,8 @@ class Packer {
 
  private:
   void pack_tile(int cta, int tile) {
-    const std::vector<std::int64_t> columns = columns_of(cta, tile);
+    const std::vector<std::int64_t> columns =
+        layout_.gathered ? columns_of(cta, tile) : all_columns(cta, tile);
     const std::int64_t* next = columns.data();
     for (int warp = 0; warp < layout_.warps; ++warp) {
       for (int step = 0; step < layout_.steps.total(); ++step, next += step_columns) {
@@ -60,15 +61,21 @@ class Packer {
     }
   }
 
+  [[nodiscard]] std::vector<std::int64_t> all_columns(int cta, int tile) const {
+    std::vector<std::int64_t> columns;
+    for (int warp = 0; warp < layout_.warps; ++warp) {
+      for (int step = 0; step < layout_.steps.total(); ++step) {
+        for (int k = 0; k < step_columns; ++k)
+          columns.push_back(layout_.dense_column({cta, warp, step, tile}, k));
+      }
+    }
+    return columns;
+  }
+
   // What the steps of all warps read, one after the other. A unit's position is its number.
   [[nodiscard]] std::vector<std::int64_t> columns_of(int cta, int tile) const {
     const std::int64_t room = std::int64_t{layout_.warps} * layout_.steps.total() * step_columns;
-    std::vector<std::int64_t> columns(static_cast<size_t>(room));
-    if (!layout_.gathered) {
-      std::iota(columns.begin(), columns.end(), 0);
-      return columns;
-    }
-    columns.clear();
+    std::vector<std::int64_t> columns;
     for (std::int64_t column = 0; column < matrix_.cols; ++column) {
       for (int r = 0; r < tile_rows; ++r) {
         const std::int64_t row = layout_.row(cta, tile, r);
@@ -143,10 +150,12 @@ std::vector<PackFigure> report(const std::vector<Section>& sections, const Direc
   const double stored = static_cast<double>(fragments) * tile_rows * step_columns;
   const auto nonzeros = static_cast<double>(direction.w_hh.nonzeros());
   std::vector<PackFigure> figures{
-      {"w_hh wavefronts a step's columns, as packed",
-       static_cast<double>(packed) / static_cast<double>(fragments), ""},
-      {"w_hh wavefronts a step's columns, at best", step_columns / column_phases, ""},
       {"w_hh zeros among what is multiplied", 100.0 * (stored - nonzeros) / stored, "%"}};
+  if (layout.gathered) {  // else no column is read from shared memory
+    figures.push_back({"w_hh wavefronts a step's columns, as packed",
+                       static_cast<double>(packed) / static_cast<double>(fragments), ""});
+    figures.push_back({"w_hh wavefronts a step's columns, at best", step_columns / column_phases, ""});
+  }
   for (const Place place : places) {
     figures.push_back({fmt::format("w_hh steps a warp, {}", gpu::to_string(place)),
                        static_cast<double>(layout.steps_in(place)), ""});

@@ -52,16 +52,16 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
     std::set<int> widths;  // units a CTA
     for (const int ctas : gpu::choices(wishes.ctas, gpu::halves(gpu.sm_count / groups))) {
       const int width = divide_up(units, ctas);
-      widths.insert(divide_up(width, units_a_tile) * units_a_tile);
-      // Slices of whole 16-byte words are staged faster.
-      if (!gathered) widths.insert({width, divide_up(width, 4) * 4});
+      if (gathered) {
+        widths.insert(divide_up(width, units_a_tile) * units_a_tile);
+      } else {
+        widths.insert(divide_up(width, held_units) * held_units);
+      }
     }
     for (const int width : widths) {
       for (const int group_batch :
            gpu::choices(wishes.group_batch, gpu::halves(divide_up(problem.batch, groups)))) {
-        // An early kernel took 2.65 us with 4 warps, whose threads poll more words each, and 2.11 with 8:
-        // LSTM 2304, B=4, 30 % of shared columns.
-        for (const int warps : gpu::choices(wishes.warps, {8, 12, 16})) {
+        for (const int warps : gpu::choices(wishes.warps, {4, 8, 12, 16})) {
           all.push_back({groups, divide_up(units, width), group_batch, warps, width, units_a_tile, gathered});
         }
       }
@@ -83,8 +83,8 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   plan.units_a_tile = candidate.units_a_tile;
   gpu::fill_common(plan, problem, direction, gpu, wishes);
   const std::vector<std::int32_t>& shared = direction.w_hh.shared_columns;
-  const std::int64_t columns = plan.gathered ? *std::max_element(shared.begin(), shared.end())
-                                             : std::int64_t{plan.ctas} * plan.units_a_cta;
+  const std::int64_t columns =
+      plan.gathered ? *std::max_element(shared.begin(), shared.end()) : problem.hidden_size;
   const int steps = std::max(1, divide_up(columns, std::int64_t{step_columns} * plan.warps));
   plan.steps = {steps, 0, 0};
   Layout layout = make_layout(plan, problem, direction);
@@ -127,6 +127,10 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
                                                 : Place::registers;
     if (found <= furthest) break;
   }
+  if (!plan.gathered && plan.steps.l2 > most_held_l2_steps) {
+    return fmt::format("has room on chip for {} of {} steps a warp, at most {} are streamed",
+                       steps - plan.steps.l2, steps, most_held_l2_steps);
+  }
   layout = make_layout(plan, problem, direction);
   plan.registers.weights = weight_registers(layout.w_hh, plan.steps.registers);
   // Where registers are left the compiler takes some, for loads further ahead.
@@ -168,7 +172,11 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   const MmaPlan& best = std::get<MmaPlan>(chosen.choice);
   for (const SectionSize& section : section_sizes(best, problem, direction))
     chosen.packed_bytes += section.bytes;
-  chosen.workspace_bytes = gpu::workspace_bytes(best, make_layout(best, problem, direction), problem);
+  gpu::Frame frame = make_layout(best, problem, direction);
+  // The ring has room for the columns of all steps.
+  const std::int64_t columns = std::int64_t{best.warps} * best.steps.total() * step_columns;
+  if (!gathered) frame.state.positions = std::max(frame.state.positions, columns);
+  chosen.workspace_bytes = gpu::workspace_bytes(best, frame, problem);
   return chosen;
 }
 

@@ -37,9 +37,11 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     const std::int64_t last = layout.w_hh.zero_position(column_phases - 1);
     expect(last < 65536, "positions", last, "less than 65536");
   } else {
+    expect(plan.units_a_cta % held_units == 0, "units_a_cta", plan.units_a_cta,
+           fmt::format("a multiple of {}", held_units));
     const std::int64_t columns = std::int64_t{plan.warps} * plan.steps.total() * step_columns;
-    expect(columns >= layout.positions(), "steps", plan.steps.total(),
-           fmt::format("enough for {} positions in {} warps", layout.positions(), plan.warps));
+    expect(columns >= units, "steps", plan.steps.total(),
+           fmt::format("enough for {} units in {} warps", units, plan.warps));
   }
   gpu::check_budgets(plan, weight_registers(layout.w_hh, plan.steps.registers),
                      shared_budget(layout, plan.group_batch, plan.shared.available));

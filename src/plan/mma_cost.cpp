@@ -9,27 +9,41 @@ namespace sprnn::mma {
 
 namespace {
 
-// Cycles that one of an SM's four tensor cores is busy with a fragment and 8 batch entries: from early lab
-// kernels of LSTM 2304 on an H100, all columns 2.94 us a timestep with 90 fragments a warp of 8, shared
-// columns 2.35, 1.83 and 1.73 with 30, 10 and 1 %; with 8 batch entries instead of 4 0.35 more. The present
-// kernel is not timed yet.
-constexpr double dense_cycles = 14.0, gathered_cycles = 20.0;
+// Fitted to LSTM 256 to 2304, GRU 1024 and 2560 and tanh 2304 at batch 1 to 32 on an H100, 2026-11-28:
+// dense-mma within 9 % of 16 plans, vector-mma within 12 % of 4. Cycles that one of an SM's four tensor cores
+// is busy with a fragment and 8 batch entries.
+constexpr double dense_cycles = 3.5, gathered_cycles = 13.0;
 constexpr double further_plane =
     0.7;  // of a fragment's cycles for 8 batch entries more: its weights are there
 constexpr double schedulers = 4.0;
-constexpr double sums_us = 0.2;                // the warps' sums through shared memory, and their barrier
 constexpr double wavefronts_a_fragment = 4.0;  // read from shared memory
+// Of the time that weights take to come, where products of others go on meanwhile.
+constexpr double shared_in_front = 0.6, streamed_in_front = 0.6;
+// A held state is neither staged nor waited for by a CTA's other warps.
+constexpr double held_exchange = 0.8;
+// The warps' sums through shared memory, and their barrier.
+constexpr double dense_sums_us = 0.29, dense_sums_us_a_tile_and_entry = 0.0035;
+constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
+// Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
+constexpr double us_a_warp_more = 0.02;
 
 double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
-  const double warps = plan.warps, tiles = matrix.tiles;
+  const double warps = plan.warps, tiles = matrix.tiles, steps = plan.steps.total();
   const double fragment =
       (plan.gathered ? gathered_cycles : dense_cycles) * (1.0 + further_plane * (matrix.image.planes - 1));
-  const double tensor = warps * plan.steps.total() * tiles * fragment / schedulers;
-  const double reads = warps * 2.0 * matrix.image.planes * plan.steps.total() * (plan.gathered ? tiles : 1.0);
-  const double wavefronts = reads + warps * plan.steps.shared * tiles * wavefronts_a_fragment;
-  const double streamed = 4.0 * static_cast<double>(plan.ctas * matrix.block_words(Place::l2));
-  return std::max(tensor, wavefronts) / (gpu.clock_ghz * 1e3) + gpu::streaming_cost(plan, streamed, gpu) +
-         sums_us * gpu::measured_clock_ghz / gpu.clock_ghz;
+  const double tensor = warps * steps * tiles * fragment / schedulers;
+  const double weights = warps * plan.steps.shared * tiles * wavefronts_a_fragment;
+  const double streaming =
+      gpu::streaming_cost(plan, 4.0 * static_cast<double>(plan.ctas * matrix.block_words(Place::l2)), gpu);
+  const double clock = gpu.clock_ghz * 1e3, slower = gpu::measured_clock_ghz / gpu.clock_ghz;
+  if (plan.gathered) {
+    const double state = warps * 2.0 * matrix.image.planes * steps * tiles;
+    return std::max(tensor, state + weights) / clock + streaming +
+           (gathered_sums_us + gathered_sums_us_a_tile * tiles) * slower;
+  }
+  const double sums = dense_sums_us + dense_sums_us_a_tile_and_entry * tiles * plan.group_batch +
+                      us_a_warp_more * std::max(0.0, warps - 8.0);
+  return (tensor + shared_in_front * weights) / clock + streamed_in_front * streaming + sums * slower;
 }
 
 }  // namespace
@@ -37,8 +51,9 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
 std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction,
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
-  return {{"exchange", plan.passes * gpu::exchange_cost(plan, layout.state.positions, plan.exchange_word,
-                                                        problem.dtype, gpu)},
+  const double exchange =
+      gpu::exchange_cost(plan, layout.state.positions, plan.exchange_word, problem.dtype, gpu);
+  return {{"exchange", plan.passes * exchange * (plan.gathered ? 1.0 : held_exchange)},
           {"product", plan.passes * product(plan, layout.w_hh, gpu)},
           {"cell update",
            plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell, problem.dtype, gpu)},
@@ -50,6 +65,8 @@ namespace {
 // Fitted to NVRTC 13.0 for sm_90, as gather_registers.cpp says: the least count that spills nothing, less the
 // weights.
 constexpr int base = 13;
+// Where the state is held too. The compiler asks for streamed weights as early as it can.
+constexpr int holding_base = 52, holding_streaming = 36, much_held = 48;
 constexpr int state_in_flight = 8;  // words of h on their way from shared memory, a plane
 constexpr int streaming = 8;        // addresses in L2
 constexpr int staging_of_8 =
@@ -61,11 +78,18 @@ int working_registers(const MmaPlan& plan, const Layout& layout, Place furthest)
   const MatrixLayout& matrix = layout.w_hh;
   const int sums = 4 * matrix.tiles * matrix.image.planes;
   const int step = furthest == Place::registers ? 0 : fragment_words * matrix.tiles;  // on its way
-  const int multiplying = sums + state_in_flight * matrix.image.planes + step;
+  const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
+  if (!matrix.gathered) {
+    // Of few sums a lane has two each.
+    const int chains = matrix.tiles * matrix.image.planes < 4 ? 2 : 1;
+    const int held = 4 * matrix.held_quads(plan.group_batch, plan.exchange_word);
+    return holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
+           (3 * matrix.gates + 2) * (entries - 1) + (furthest == Place::l2 ? holding_streaming : 0);
+  }
   const int updating = plan.warps * matrix.gates;  // sums that are asked for together
   const int receiving =
       gpu::receiving_registers(plan, layout.state, plan.units_a_cta, plan.exchange_word) * staging_of_8 / 8;
-  const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
+  const int multiplying = sums + state_in_flight * matrix.image.planes + step;
   return base + std::max({multiplying, updating, receiving}) + (3 * matrix.gates + 2) * entries +
          (furthest == Place::l2 ? streaming : 0);
 }

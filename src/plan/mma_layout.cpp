@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 namespace sprnn::mma {
 
@@ -60,11 +61,18 @@ std::int64_t MatrixLayout::column_half(Fragment at, int lane) const noexcept {
   return 2 * (first_word(at) + fragments + word) + at.tile % 2;
 }
 
+int MatrixLayout::held_quads(int group_batch, ExchangeWord word) const noexcept {
+  const int steps_a_word =
+      image.planes > 1 ? 1 : 8 / static_cast<int>(std::bit_ceil(static_cast<unsigned>(group_batch)));
+  const int steps_a_quad = steps_a_word * (word == ExchangeWord::tag ? 1 : 2);
+  return image.planes * ((steps.total() + steps_a_quad - 1) / steps_a_quad);
+}
+
 Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
   Layout layout{gpu::make_frame(plan, plan.units_a_cta, plan.units_a_cta, word_bytes, problem, direction),
                 {}};
   if (!plan.gathered) {
-    // Steps of all warps reach past the last position: over zeros, as far as they go.
+    // Steps of all warps may reach past the last position: over zeros, as far as they go.
     const std::int64_t read = std::int64_t{plan.warps} * plan.steps.total() * step_columns * word_bytes;
     layout.state.plane_bytes = std::max(layout.state.plane_bytes, read);
   }
@@ -102,8 +110,10 @@ int weight_registers(const MatrixLayout& layout, int steps) noexcept {
 SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t available) noexcept {
   SharedBudget budget;
   budget.available = available;
-  budget.state = layout.state.bytes();
-  budget.sums = std::int64_t{4} * layout.w_hh.warps * group_batch * layout.w_hh.sum_pitch();
+  budget.state = layout.w_hh.gathered ? layout.state.bytes() : 0;
+  // Where warps hold their own state they are apart by up to a timestep, and have sums of two.
+  const std::int64_t sums = std::int64_t{4} * layout.w_hh.warps * group_batch * layout.w_hh.sum_pitch();
+  budget.sums = layout.w_hh.gathered ? sums : 2 * sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);
   return budget;
 }

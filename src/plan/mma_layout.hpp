@@ -22,7 +22,11 @@ inline constexpr int step_columns = 16;
 inline constexpr int column_phases = 8;   // columns of a step that one phase of ldmatrix reads together
 inline constexpr int fragment_words = 4;  // 32-bit words of a lane
 inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
-inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
+inline constexpr int held_units = 4;      // of a batch entry, in a word of the ring that a lane holds
+// Streamed by a warp that holds its state: the steps are unrolled, and of more the compiler keeps too much in
+// flight.
+inline constexpr int most_held_l2_steps = 5;
+inline constexpr int most_tiles = 16;  // of a CTA: their sums stay in registers
 
 // Which fragment, of all CTAs.
 struct Fragment {
@@ -41,7 +45,7 @@ struct MatrixLayout {
   int tiles = 1;  // a CTA
   bool gathered = false;
   MmaSteps steps;
-  Image image;
+  Image image;  // gathered: in shared memory; else its positions are those that the ring's words hold
 
   [[nodiscard]] int threads() const noexcept { return warps * warp_lanes; }
   [[nodiscard]] int steps_in(Place place) const noexcept;
@@ -55,10 +59,14 @@ struct MatrixLayout {
   [[nodiscard]] std::int64_t weight_half(Fragment at, int r, int k) const noexcept;
   [[nodiscard]] std::int64_t column_half(Fragment at, int lane) const noexcept;
   [[nodiscard]] Place place_of(int step) const noexcept;
-  // The position that column k of a fragment reads, where its tile has all columns.
+  // The position that column k of a fragment reads, where its tile has all columns: a lane of operand B of
+  // mma.m16n8k16 has columns 2 l, 2 l + 1, 2 l + 8 and 2 l + 9, which are neighbouring positions.
   [[nodiscard]] std::int64_t dense_column(Fragment at, int k) const noexcept {
-    return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns + k;
+    const int position = k % 8 / 2 * 4 + k / 8 * 2 + k % 2;
+    return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns + position;
   }
+  // 128-bit words of a lane in which such columns are exchanged: kernels/held_exchange.cuh.
+  [[nodiscard]] int held_quads(int group_batch, ExchangeWord word) const noexcept;
   // Positions of zeros that padding reads, one for each column of a phase.
   [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
     return image.zeros / word_bytes + k % column_phases;
@@ -68,7 +76,9 @@ struct MatrixLayout {
     const int last = units_a_cta - 1;
     return last / units_a_tile * tile_rows + (last % units_a_tile + 1) * gates;
   }
-  [[nodiscard]] int sum_pitch() const noexcept { return sum_rows() | 1; }  // neighbours in other banks
+  // 4 more than a multiple of 16: sums of batch entries 0, 2, 4 and 6, which are stored together, lie in
+  // other banks, and a unit's four can be loaded together.
+  [[nodiscard]] int sum_pitch() const noexcept { return (sum_rows() + 11) / 16 * 16 + 4; }
 
  private:
   [[nodiscard]] std::int64_t first_word(

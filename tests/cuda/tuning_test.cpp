@@ -38,13 +38,13 @@ TEST(TunedWait, IsNotMeasuredForLongTimesteps) {
   EXPECT_EQ(runs, 2);
   // The first run, slow for other reasons, decides nothing.
   runs = 0;
-  EXPECT_EQ(tuned_wait("slow start", [&](int wait) { return ++runs == 1 ? 1e6 : 500.0 - wait; }), 500);
+  EXPECT_EQ(tuned_wait("slow start", [&](int wait) { return ++runs == 1 ? 1e6 : 700.0 - wait; }), 700);
 }
 
 TEST(TunedWait, NeedsNoGpuOfItsOwn) {
   const auto held = [](int) -> double { throw Error(ErrorCode::deadline, "given up"); };
   EXPECT_EQ(tuned_wait("held", held), 200);
-  EXPECT_EQ(tuned_wait("held", [](int wait) { return static_cast<double>(500 - wait); }), 500);  // not kept
+  EXPECT_EQ(tuned_wait("held", [](int wait) { return static_cast<double>(700 - wait); }), 700);  // not kept
   EXPECT_THROW((void)tuned_wait("broken", [](int) -> double { throw Error(ErrorCode::device, "lost"); }),
                Error);
 }

@@ -33,6 +33,9 @@
 #ifndef TAGS
 #define TAGS 4        /* values that a tag takes; 65536 in the kernel, few here so that they come round */
 #endif
+#ifndef HELD
+#define HELD 0        /* 1: a thread keeps what it polls, no barrier follows, and h(0) is exchanged too */
+#endif
 #ifndef BARRIER
 #define BARRIER 0     /* 1: --no-stamps, a grid barrier instead of polls */
 #endif
@@ -89,6 +92,15 @@
 byte memory[GROUPS * RINGS * RING];    /* the last value written to a word: v for h(v), 0 at the start */
 byte view[GRID * RINGS * RING];        /* the last value that a CTA has seen of a word */
 byte image[GRID * READ];               /* shared memory: the values staged by a CTA */
+#if HELD
+byte sums[GRID * 2 * THREADS];         /* shared memory, two sets: which h a thread's share of the product is of */
+#ifdef ONE_SET_OF_SUMS
+#define SET(v) 0
+#else
+#define SET(v) ((v) & 1)
+#endif
+#define SUM(v, of) sums[(me * 2 + SET(v)) * THREADS + (of)]
+#endif
 byte arrived, started;
 byte abort_word = GIVEN_UP * 255;      /* 0, or 1 + the CTA that gave up */
 byte verdicts;                         /* how often abort_word was written */
@@ -277,7 +289,7 @@ inline receive(the_ring, v) {
   :: else
   fi;
 #endif
-#ifndef NO_FIRST_BARRIER
+#if !defined(NO_FIRST_BARRIER) && !HELD
   meet() /* kernel: stage */
 #endif
   /* kernel: fence */ /* of a plan that wants one; between this barrier and the next, never at the publishing stores:
@@ -317,6 +329,32 @@ inline publish(the_ring, v) {
 }
 
 /* The product: reads the whole image, also where it is anything because a wait was given up. */
+#if HELD
+inline product() {
+  d_step { /* of what this thread polled itself */
+    SUM(want, lane) = want;
+    i = 0;
+    do
+    :: i < READ ->
+       if
+       :: POLLED(i) && image[me * READ + i] != want -> SUM(want, lane) = 255
+       :: else
+       fi;
+       i++
+    :: else -> break
+    od
+  }
+#ifndef NO_SECOND_BARRIER
+  meet();
+#endif
+  spoiled = 0;
+  i = 0;
+  do /* one after the other: another thread may be a step ahead */
+  :: i < THREADS -> atomic { spoiled = spoiled || SUM(want, i) != want; i++ }
+  :: else -> break
+  od
+}
+#else
 inline product() {
   d_step {
     spoiled = 0;
@@ -336,6 +374,7 @@ inline product() {
   meet()
 #endif
 }
+#endif
 
 #if DEAD
 #define MAY_DIE if :: atomic { dead > 0 -> dead-- } goto died :: true fi
@@ -349,6 +388,9 @@ proctype thread(byte group; byte cta; byte lane) {
   bit gone, spoiled, my_turn;
 
   MAY_DIE;
+#if HELD
+  publish(0, 1); /* h(0), before anybody waits */
+#endif
   if
   :: lane == 0 ->
      atomic { arrived++; started++ };
@@ -374,12 +416,17 @@ proctype thread(byte group; byte cta; byte lane) {
   do
   :: t == STEPS || gone -> break
   :: else ->
+#if HELD
+     receive(0, t + 1);
+     product();
+#else
      if
      :: t > 0 -> /* h(0) is each CTA's own copy */
         receive(0, t);
         product()
      :: else
      fi;
+#endif
      MAY_DIE;
 #if PROJECTION
      publish(1, t + 1);
@@ -390,7 +437,7 @@ proctype thread(byte group; byte cta; byte lane) {
      receive(1, t + 1);
      product();
 #endif
-     publish(0, t + 1);
+     publish(0, t + 1 + HELD);
      if
      :: gone -> break
      :: else -> atomic { values[me * THREADS + lane]++; t++ }

@@ -72,7 +72,9 @@ std::string matrix_source(std::string_view name, std::string_view image, const M
 // The strategy's part of plan.cuh.
 std::string product_source(const GatherShape& shape) {
   std::string text = fmt::format(
-      "#define MMA 0\nconstexpr bool WATCH_NONFINITE = false;\nconstexpr bool OPAQUE_PAIRS = {};\n",
+      "#define PRODUCT \"gather_product.cuh\"\n#define HELD_STATE 0\nconstexpr bool WATCH_NONFINITE = "
+      "false;\n"
+      "constexpr bool OPAQUE_PAIRS = {};\n",
       shape.opaque_pairs);
   text += matrix_source("Hh", "HImage", shape.layout.w_hh);
   if (shape.layout.w_hr) text += matrix_source("Hr", "OutImage", *shape.layout.w_hr);
@@ -81,9 +83,10 @@ std::string product_source(const GatherShape& shape) {
 
 std::string product_source(const MmaShape& shape) {
   const mma::MatrixLayout& m = shape.layout.w_hh;
-  std::string text =
-      "#define MMA 1\nconstexpr bool WATCH_NONFINITE = true;\nstruct Hh {\n  using Image = HImage;\n";
-  text += fmt::format("  static constexpr bool gathered = {};\n", m.gathered);
+  std::string text = fmt::format(
+      "#define PRODUCT \"{}_product.cuh\"\n#define HELD_STATE {:d}\nconstexpr bool WATCH_NONFINITE = true;\n"
+      "struct Hh {{\n  using Image = HImage;\n",
+      m.gathered ? "vector_mma" : "dense_mma", !m.gathered);
   const auto constant = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("  static constexpr int {} = {};\n", name, value);
   };
@@ -104,13 +107,14 @@ std::string product_source(const MmaShape& shape) {
 
 // Bytes of a CTA's shared memory.
 struct ProductBytes {
-  std::int64_t sums = 0, hh_weights = 0, hr_weights = 0;
+  std::int64_t state = 0, sums = 0, hh_weights = 0, hr_weights = 0;
 };
 
 ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
   constexpr std::int64_t word = 4;
   const gather::Layout& layout = shape.layout;
   ProductBytes bytes;
+  bytes.state = layout.state.bytes();
   bytes.sums = gather::shared_budget(layout, group_batch, 0).sums;
   bytes.hh_weights = layout.w_hh.block_words(Place::shared) * word;
   if (layout.w_hr) bytes.hr_weights = layout.w_hr->block_words(Place::shared) * word;
@@ -119,7 +123,7 @@ ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
 
 ProductBytes product_bytes(const MmaShape& shape, int group_batch) {
   const SharedBudget budget = mma::shared_budget(shape.layout, group_batch, 0);
-  return {budget.sums, budget.weights, 0};
+  return {budget.state, budget.sums, budget.weights, 0};
 }
 
 }  // namespace
@@ -147,7 +151,7 @@ SharedMap shared_map(const KernelShape& shape) {
   const ProductBytes bytes = std::visit(
       [&](const auto& product) { return product_bytes(product, shape.plan.group_batch); }, shape.product);
   SharedMap map;
-  map.out_image = align(frame.state.bytes());
+  map.out_image = align(bytes.state);
   map.given_up = frame.output ? align(map.out_image + frame.output->bytes()) : map.out_image;
   map.sums = align(map.given_up + 8);
   map.hh_weights = align(map.sums + bytes.sums);
@@ -168,6 +172,8 @@ std::int64_t projection_columns(const KernelShape& shape) {
 }
 
 std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShape& shape) {
+  if (const auto* mma = std::get_if<MmaShape>(&shape.product); mma && !mma->layout.w_hh.gathered)
+    return std::int64_t{shape.frame.threads} * mma->layout.w_hh.held_quads(shape.plan.group_batch, word);
   const int entries = 16 / static_cast<int>(size_of(shape.dtype)) - (word == ExchangeWord::tag ? 1 : 0);
   const std::int64_t slice = std::int64_t{units_a_cta} * shape.plan.group_batch;
   return shape.plan.ctas * ((slice + entries - 1) / entries);

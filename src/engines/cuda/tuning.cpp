@@ -12,7 +12,7 @@ namespace sprnn::cuda {
 
 namespace {
 
-constexpr std::array waits = {0, 50, 100, 150, 200, 250, 300, 400, 500};
+constexpr std::array waits = {0, 50, 100, 150, 200, 250, 300, 400, 500, 600, 700};
 constexpr int middling_wait = 200;
 constexpr int repeats = 4;
 // Where the timesteps take as long as this, some 80 us each, no wait makes a difference that is worth

@@ -90,7 +90,7 @@ class LaneSums {
   // The butterfly over a row group's lanes, as the interpreter does it; but while a lane has several batch entries left, it
   // gives away half of them and keeps the sums of the others: B/2 + B/4 + ... shuffles instead of B each time. Then
   // stores the entries that this lane kept.
-  __device__ __forceinline__ void reduce_and_store(float* sums, int place) {
+  __device__ __forceinline__ void reduce_and_store(u32 sums, int place) {
     int first = 0;  // batch entry of sum_[0]
     reduce<width, M::lanes / 2>(first);
     constexpr int kept = at_least_one(width / M::lanes);
@@ -98,7 +98,7 @@ class LaneSums {
     if (place < 0 || threadIdx.x % repeated != 0) return;
 #pragma unroll
     for (int j = 0; j < kept; ++j) {
-      if (GROUP_BATCH == width || first + j < GROUP_BATCH) sums[place * GROUP_BATCH + first + j] = sum_[j];
+      if (GROUP_BATCH == width || first + j < GROUP_BATCH) store_shared(sums + 4 * (place * GROUP_BATCH + first + j), sum_[j]);
     }
   }
 
@@ -174,7 +174,7 @@ struct PairQuad {
 // the registers by variables and put all of them in local memory.
 template <class M, int P>
 __device__ __forceinline__ void sum_pass(const RegisterPairs<M>& pairs, const unsigned char* shared_pairs,
-                                         const unsigned char* l2_pairs, const unsigned char* image, float* sums,
+                                         const unsigned char* l2_pairs, const unsigned char* image, u32 sums,
                                          int place) {
   LaneSums<M> lane;
   constexpr int count = M::register_count[P];
@@ -216,6 +216,8 @@ __device__ __forceinline__ void sum_pass(const RegisterPairs<M>& pairs, const un
 template <class M>
 class Product {
  public:
+  static constexpr int sum_buffers = 1, sum_bytes = 0;
+
   // `shared_pairs`: room for M::shared_block_words words.
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_pairs) {
     pairs_.load(arrays.registers, cta);
@@ -231,16 +233,25 @@ class Product {
     }
   }
 
-  // Where the sums of a row of the CTA lie, for row_sum.
-  __device__ __forceinline__ static u32 sums_of_row(const MatrixArrays& arrays, int cta, int row) {
-    return arrays.sums_of_row[cta * M::rows_a_cta + row];
+  __device__ __forceinline__ static void place_sums(const MatrixArrays& arrays, int cta, int unit, int b, u32 (&places)[GATES]) {
+#pragma unroll
+    for (int g = 0; g < GATES; ++g) places[g] = place_sums_of_row(arrays, cta, unit * GATES + g, b);
   }
-  __device__ __forceinline__ static float row_sum(const float* sums, u32 of_row, int b) {
-    const float* const first = sums + (of_row >> 8) * GROUP_BATCH + b;
+  __device__ __forceinline__ static void add_sums(u32 sums, const u32 (&places)[GATES], float (&total)[GATES]) {
+#pragma unroll
+    for (int g = 0; g < GATES; ++g) total[g] = row_sum(sums, places[g]);
+  }
+  // Where the sums of a row of the CTA and a batch entry lie, for row_sum: the first byte << 8 | their number.
+  __device__ __forceinline__ static u32 place_sums_of_row(const MatrixArrays& arrays, int cta, int row, int b) {
+    const u32 of_row = arrays.sums_of_row[cta * M::rows_a_cta + row];
+    return ((of_row >> 8) * GROUP_BATCH + b) * 4 << 8 | (of_row & 0xFF);
+  }
+  __device__ __forceinline__ static float row_sum(u32 sums, u32 of_row) {
+    const u32 first = sums + (of_row >> 8);
     // All are asked for together, also those that are another row's: MatrixLayout::sum_slots has room for the last.
     float parts[M::parts];
 #pragma unroll
-    for (int part = 0; part < M::parts; ++part) parts[part] = first[part * GROUP_BATCH];
+    for (int part = 0; part < M::parts; ++part) parts[part] = load_shared(first + 4 * part * GROUP_BATCH);
     float sum = parts[0];
 #pragma unroll
     for (int part = 1; part < M::parts; ++part) {
@@ -250,14 +261,14 @@ class Product {
   }
 
   // sums: [place][batch entry of the group]. Whether the state is finite does not matter: a pair is a stored weight.
-  __device__ __forceinline__ void run(const unsigned char* image, float* sums, bool) {
+  __device__ __forceinline__ void run(const unsigned char* image, u32 sums, bool) {
     pairs_.hide();
     passes<0>(image, sums);
   }
 
  private:
   template <int P>
-  __device__ __forceinline__ void passes(const unsigned char* image, float* sums) {
+  __device__ __forceinline__ void passes(const unsigned char* image, u32 sums) {
     if constexpr (P < M::passes) {
       sum_pass<M, P>(pairs_, shared_pairs_, l2_pairs_, image, sums, place_[P]);
       passes<P + 1>(image, sums);

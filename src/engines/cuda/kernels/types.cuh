@@ -79,7 +79,34 @@ __device__ __forceinline__ void store_element(void* array, i64 index, u32 bits) 
   }
 }
 
-__device__ __forceinline__ u32 shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
+// Shared memory by its address in a register: of a pointer to it the compiler asks anew, each time, in which part of a
+// cluster the CTA runs, some 30 cycles before what waits for it.
+__device__ __forceinline__ u32 shared_address(const void* p) {
+  u32 address = static_cast<u32>(__cvta_generic_to_shared(p));
+  asm volatile("" : "+r"(address));
+  return address;
+}
+__device__ __forceinline__ void store_shared(u32 address, u32 v) {
+  asm volatile("st.volatile.shared.u32 [%0], %1;" ::"r"(address), "r"(v) : "memory");
+}
+__device__ __forceinline__ u32 load_shared_word(u32 address) {
+  u32 v;
+  asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store_shared(u32 address, float v) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
+}
+__device__ __forceinline__ float load_shared(u32 address) {
+  float v;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address) : "memory");
+  return v;
+}
+__device__ __forceinline__ float4 load_shared_4(u32 address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address) : "memory");
+  return v;
+}
 
 // Relaxed, at the scope of the GPU: PTX ISA, "Memory Consistency Model". Each 64-bit element of the vector, and
 // each .b128, is single-copy atomic.

@@ -1,0 +1,154 @@
+// What products on tensor cores share: the weights of a CTA as fragments of mma.m16n8k16, where they live, and the sums
+// that warps leave in shared memory. `M` is the matrix of plan.cuh; plan/mma_layout.hpp says how fragments lie.
+#pragma once
+
+#include "arguments.cuh"
+#include "plan.cuh"
+#include "types.cuh"
+
+__device__ __forceinline__ void multiply_add(float (&sum)[4], const u32 (&weights)[4], const u32 (&state)[2]) {
+  if constexpr (Element::is_fp16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "r"(state[0]), "r"(state[1]));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "r"(state[0]), "r"(state[1]));
+  }
+}
+
+template <class M>
+class Fragments {
+ public:
+  static constexpr int planes = M::Image::planes;  // of 8 batch entries each
+  using Sums = float[M::tiles][planes][4];
+
+  // Fragments of a place: [step][tile][thread] 4 words, then their columns, [step][word][thread].
+  struct Block {
+    const u32* words;
+    int steps;
+    __device__ __forceinline__ const uint4* fragment(int step, int tile) const {
+      return reinterpret_cast<const uint4*>(words) + (step * M::tiles + tile) * THREADS + threadIdx.x;
+    }
+    // Of this thread's warp; lanes l and l + 16 have column l.
+    __device__ __forceinline__ const u32* columns(int step, int word) const {
+      return words + steps * M::tiles * 4 * THREADS + (step * M::column_words + word) * THREADS + threadIdx.x;
+    }
+  };
+
+  // `shared_weights`: room for M::shared_block_words words.
+  __device__ __forceinline__ Fragments(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
+      : arrays_(arrays), cta_(cta), shared_weights_(reinterpret_cast<const u32*>(shared_weights)) {
+    const Block block = held_block();
+#pragma unroll
+    for (int i = 0; i < M::register_steps * M::tiles; ++i) take(*block.fragment(i / M::tiles, i % M::tiles), held_[i]);
+    const u32* const more = arrays.shared + static_cast<i64>(cta) * M::shared_block_words;
+    for (int i = threadIdx.x; i < M::shared_block_words; i += THREADS) reinterpret_cast<u32*>(shared_weights)[i] = more[i];
+  }
+
+  __device__ __forceinline__ static void take(uint4 v, u32 (&words)[4]) {
+    words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+  }
+  __device__ __forceinline__ Block held_block() const {  // in global memory
+    return {arrays_.registers + static_cast<i64>(cta_) * M::register_block_words, M::register_steps};
+  }
+  __device__ __forceinline__ const u32 (&held(int step, int tile) const)[4] { return held_[step * M::tiles + tile]; }
+  __device__ __forceinline__ Block shared() const { return {shared_weights_, M::shared_steps}; }
+  __device__ __forceinline__ Block l2() const { return {arrays_.l2 + static_cast<i64>(cta_) * M::l2_block_words, M::l2_steps}; }
+
+  // All weights are in global memory too. `step` becomes one of the block; `cta` is `opaque_cta()`.
+  __device__ __forceinline__ Block stored(int& step, int cta) const {
+    if (step < M::register_steps) return {arrays_.registers + static_cast<i64>(cta) * M::register_block_words, M::register_steps};
+    step -= M::register_steps;
+    if (step < M::shared_steps) return {arrays_.shared + static_cast<i64>(cta) * M::shared_block_words, M::shared_steps};
+    step -= M::shared_steps;
+    return {arrays_.l2 + static_cast<i64>(cta) * M::l2_block_words, M::l2_steps};
+  }
+  // Else the compiler keeps what the rare product needs ready through all timesteps.
+  __device__ __forceinline__ int opaque_cta() const {
+    int cta = cta_;
+    asm volatile("" : "+r"(cta));
+    return cta;
+  }
+
+ private:
+  const MatrixArrays& arrays_;
+  int cta_;
+  const u32* shared_weights_;
+  u32 held_[at_least_one(M::register_steps * M::tiles)][4];
+};
+
+// Sums of a CTA in shared memory: [warp][batch entry of the group][row of its tiles].
+template <class M>
+struct WarpSums {
+  static constexpr int bytes = 4 * THREADS / 32 * GROUP_BATCH * M::sum_pitch;
+
+  // This warp's: rows and batch entries as operand D of mma.m16n8k16 has them.
+  __device__ __forceinline__ static void leave(const typename Fragments<M>::Sums& sum, u32 sums) {
+    const u32 own = of_warp(sums);
+    const int row = threadIdx.x % 32 / 4, entry = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int tile = 0; tile < M::tiles; ++tile) {
+#pragma unroll
+      for (int plane = 0; plane < Fragments<M>::planes; ++plane) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int b = plane * 8 + entry + i % 2, r = tile * 16 + i / 2 * 8 + row;
+          if (b < GROUP_BATCH && r < M::sum_rows) store_shared(own + 4 * (b * M::sum_pitch + r), sum[tile][plane][i]);
+        }
+      }
+    }
+  }
+  // Of a tile and one batch entry: lanes 4 * row have the sums of rows `row` and `row` + 8.
+  __device__ __forceinline__ static void leave(float low, float high, int tile, int b, u32 sums) {
+    const int lane = threadIdx.x % 32, row = tile * 16 + lane / 4;
+    if (lane % 4 != 0) return;
+    const u32 to = of_warp(sums) + 4 * (b * M::sum_pitch + row);
+    if (row < M::sum_rows) store_shared(to, low);
+    if (row + 8 < M::sum_rows) store_shared(to + 32, high);
+  }
+  __device__ __forceinline__ static u32 of_warp(u32 sums) { return sums + threadIdx.x / 32 * warp_bytes; }
+
+  // Where a unit's sums of a batch entry begin, one a gate: bytes behind the first.
+  __device__ __forceinline__ static u32 place(int unit, int b) {
+    return 4 * (b * M::sum_pitch + unit / M::units_a_tile * 16 + unit % M::units_a_tile * GATES);
+  }
+  __device__ __forceinline__ static void add(u32 sums, u32 place, float (&total)[GATES]) {
+    constexpr int warps = THREADS / 32;
+    float parts[warps][GATES];
+#pragma unroll
+    for (int w = 0; w < warps; ++w) {
+      const u32 from = sums + place + w * warp_bytes;
+      if constexpr (GATES == 4) {
+        const float4 v = load_shared_4(from);
+        parts[w][0] = v.x, parts[w][1] = v.y, parts[w][2] = v.z, parts[w][3] = v.w;
+      } else {
+#pragma unroll
+        for (int g = 0; g < GATES; ++g) parts[w][g] = load_shared(from + 4 * g);
+      }
+    }
+#pragma unroll
+    for (int g = 0; g < GATES; ++g) {
+      total[g] = parts[0][g];
+#pragma unroll
+      for (int w = 1; w < warps; ++w) total[g] += parts[w][g];
+    }
+  }
+
+ private:
+  static constexpr u32 warp_bytes = 4 * GROUP_BATCH * M::sum_pitch;
+};
+
+// A NaN or an infinity goes along stored weights only, and a tensor core would multiply it by the others' zeros: adds
+// half `half` of a word of a fragment, unless it is none.
+__device__ __forceinline__ void add_stored(float& sum, u32 two, int half, float h) {
+  const u32 bits = half == 0 ? two & 0xFFFF : two >> 16;
+  if (bits != 0) sum = fmaf(Element::decode(bits), h, sum);
+}
+// Over the four lanes that share rows.
+__device__ __forceinline__ float sum_of_columns(float sum) {
+#pragma unroll
+  for (int offset = 1; offset < 4; offset *= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  return sum;
+}

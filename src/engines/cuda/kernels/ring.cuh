@@ -1,0 +1,189 @@
+// A ring of two slots in global memory, through which the CTAs of a group exchange a state vector: its words say by
+// themselves to which timestep they belong. docs/exchange.md has the protocol and why it is right.
+//
+// A slot is 128-bit quads:
+//   stamp  two 64-bit words of 4 (fp32: 2) entries. A bounded value never sets the top exponent bit, relu never the
+//          sign bit: in a word's first entry that bit is the stamp, in the second the NaN flag.
+//   tag    entries of any value, and above them the tag in the last 16 (32) bits.
+#pragma once
+
+#include "place.cuh"
+#include "plan.cuh"
+#include "wait.cuh"
+
+// What a wait that is given up reports.
+struct Deadline {
+  Status* status;
+  i64 limit;
+  u32 timestep;
+};
+
+template <Word W>
+class Ring {
+ public:
+  static constexpr u32 element_bits = 8 * Element::bytes;
+  static constexpr u32 word_entries = 64 / element_bits;
+  static constexpr bool flags_nan = CELL != Cell::relu;
+
+  // `given_up`: the address of a word of shared memory, 0 at the start, that becomes 1 when a wait of this CTA is given up.
+  __device__ __forceinline__ Ring(const Role& role, u32* barrier, u32 given_up, int poll_wait)
+      : cta_(role.index()), barrier_(barrier), given_up_(given_up), poll_wait_(poll_wait) {}
+
+  // Of the quads `quad(i)` behind `own`, i = 0 ... N - 1, those that this thread `wants`: returns when all have `arrived`
+  // or the wait is given up; then what was not there is anything. All are asked for together, and again together those
+  // that were not there. `first`: the number of `own` in the group's slot.
+  template <int N, class Wants, class QuadOf, class Arrived, class WhileWaiting>
+  __device__ __forceinline__ void poll(Quad (&v)[N], const u64* own, int first, Wants&& wants, QuadOf&& quad,
+                                       Arrived&& arrived, const Deadline& deadline, WhileWaiting&& while_waiting) {
+    // exchange: poll
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      if (wants(i)) v[i] = load(own + 2 * quad(i));
+    }
+    while_waiting();
+    if constexpr (STAMPS) {
+      Patience patience(deadline.limit);
+      u32 tries = 0;
+      bool again = true;
+      while (again) {
+        again = false;
+        int missing = 0;
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+          // exchange: accept
+          if (wants(i) && !arrived(i, v[i])) {
+            v[i] = load(own + 2 * quad(i));
+            missing = first + quad(i);
+            again = true;
+          }
+        }
+        if (again && ++tries % 64 == 0 && patience.exhausted(deadline.status, abort_deadline, deadline.timestep, cta_, missing)) {
+          store_shared(given_up_, 1u);
+          again = false;
+        }
+      }
+    }
+  }
+
+  // Before the first poll of the state after `step` steps.
+  __device__ __forceinline__ void wait_to_poll(u32 step, const Deadline& deadline) {
+    if constexpr (!STAMPS) {
+      barrier(step, deadline);
+    } else if (poll_wait_ > 0) {
+      const i64 begin = clock64();
+      while (clock64() - begin < poll_wait_) {
+      }
+    }
+  }
+
+  // exchange: fence
+  // By every thread after its polls and before the next barrier: at the publishing stores it would order a thread's
+  // stores after its own polls only, not after those of the other threads.
+  __device__ __forceinline__ static void fence() {
+    if constexpr (FENCE) asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  }
+
+  // exchange: flag
+  __device__ __forceinline__ bool gave_up() const { return load_shared_word(given_up_) != 0; }
+
+  // After a CTA's last publishing store.
+  __device__ __forceinline__ void arrive(bool gave_up) {
+    if constexpr (STAMPS) return;
+    __syncthreads();
+    if (threadIdx.x == 0 && !gave_up) add_release_32(barrier_, 1);
+  }
+
+  // Bit patterns are compared, never values.
+  __device__ __forceinline__ static bool is_fresh(u64 word, u32 step) { return ((word ^ stamp(step)) & stamp_bit) == 0; }
+  __device__ __forceinline__ static bool is_fresh(const Quad& v, u32 step) {
+    if constexpr (W == Word::tag) return static_cast<u32>(v.high >> (64 - element_bits)) == tag(step);
+    return (((v.low ^ stamp(step)) | (v.high ^ stamp(step))) & stamp_bit) == 0;
+  }
+
+  // The word that this thread and the next ones, of `entry` a multiple of word_entries, have the entries of.
+  __device__ __forceinline__ static u64 join(u32 bits) {
+    if constexpr (Element::bytes == 2) {
+      const u32 low = bits | __shfl_down_sync(~0u, bits, 1) << 16;
+      return static_cast<u64>(__shfl_down_sync(~0u, low, 2)) << 32 | low;
+    } else {
+      return static_cast<u64>(__shfl_down_sync(~0u, bits, 1)) << 32 | bits;
+    }
+  }
+  __device__ __forceinline__ static u64 stamped(u64 word, u32 step) {
+    // A bounded value has its top exponent bit in a NaN only.
+    if (flags_nan && (word & top_exponent_bits) != 0) word = flagged(word);
+    return word | stamp(step);
+  }
+  // Without the stamp; NaNs as they were.
+  __device__ __forceinline__ static u64 without_stamp(u64 word) { return word & ~stamp_bit; }
+  __device__ __forceinline__ static bool is_flagged(u64 word) { return flags_nan && (word & flag_bit) != 0; }
+  __device__ __forceinline__ static u64 unflagged(u64 word) {
+    if ((word & flag_bit) == 0) return word;
+    u64 restored = 0;
+#pragma unroll
+    for (u32 e = 0; e < word_entries; ++e) {
+      const u32 bits = entry_bits(word & ~(stamp_bit | flag_bit), e);
+      restored |= static_cast<u64>(bits == Element::sign ? Element::nan : bits) << (e * element_bits);
+    }
+    return restored;
+  }
+  __device__ __forceinline__ static u64 tag_bits(u32 step) { return static_cast<u64>(tag(step)) << (64 - element_bits); }
+
+  __device__ __forceinline__ static bool any_nonfinite(u64 word) {
+    bool any = false;
+#pragma unroll
+    for (u32 e = 0; e < word_entries; ++e) any |= (entry_bits(word, e) & Element::exponent) == Element::exponent;
+    return any;
+  }
+
+ private:
+  static constexpr u64 stamp_bit = flags_nan ? Element::top_exponent_bit : Element::sign;
+  static constexpr u64 flag_bit = stamp_bit << element_bits;
+  static constexpr u64 top_exponent_bits =
+      Element::bytes == 2 ? 0x4000400040004000ull : 0x4000000040000000ull;
+
+  // exchange: toggle
+  // A word of a slot is written every other step, so its stamp is 1, 0, 1, ... from all-zero memory on.
+  __device__ __forceinline__ static u64 stamp(u32 step) { return (step + 1) >> 1 & 1 ? stamp_bit : 0; }
+  __device__ __forceinline__ static u32 tag(u32 step) { return Element::bytes == 2 ? (step + 1) & 0xFFFF : step + 1; }
+
+  __device__ __forceinline__ static Quad load(const u64* p) {
+    if constexpr (W == Word::tag) return load_relaxed_128(p);
+    return load_relaxed_2x64(p);
+  }
+
+  __device__ __forceinline__ static u32 entry_bits(u64 word, int e) {
+    const u32 bits = static_cast<u32>(word >> (e * element_bits));
+    return Element::bytes == 2 ? bits & 0xFFFF : bits;
+  }
+
+  // In a flagged word -0.0 means NaN (and a true -0.0 travels as 0). Rare, so kept out of the way of the others.
+  __device__ __forceinline__ static u64 flagged(u64 word) {
+    u64 sent = flag_bit;
+#pragma unroll
+    for (u32 e = 0; e < word_entries; ++e) {
+      const u32 bits = entry_bits(word, e);
+      const u32 entry = bits & Element::top_exponent_bit ? Element::sign : bits == Element::sign ? 0 : bits;
+      sent |= static_cast<u64>(entry) << (e * element_bits);
+    }
+    return sent;
+  }
+
+  // A grid barrier of the group instead of polls: what the stamps save.
+  // exchange: barrier
+  __device__ __forceinline__ void barrier(u32 step, const Deadline& deadline) {
+    if (threadIdx.x == 0) {
+      Patience patience(deadline.limit);
+      u32 tries = 0;
+      while (load_acquire_32(barrier_) < step * CTAS && load_shared_word(given_up_) == 0) {
+        if (++tries % 64 == 0 && patience.exhausted(deadline.status, abort_deadline, deadline.timestep, cta_, 0)) store_shared(given_up_, 1u);
+      }
+    }
+    __syncthreads();
+  }
+
+  int cta_;
+  u32* barrier_;
+  u32 given_up_;
+  int poll_wait_;
+};
