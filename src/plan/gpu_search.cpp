@@ -94,8 +94,9 @@ void Ranking::offer(std::string candidate, int groups, const std::string& varian
 }
 
 void Ranking::refuse(std::string candidate, int groups, std::string reason) {
-  if (refused_groups_.insert(groups).second)
-    infeasible_.push_back({std::move(candidate), std::move(reason), 0.0});
+  const bool known = std::any_of(infeasible_.begin(), infeasible_.end(),
+                                 [&](const Refusal& refusal) { return refusal.groups == groups; });
+  if (!known) infeasible_.push_back({groups, {std::move(candidate), std::move(reason), 0.0}});
 }
 
 DirectionPlan Ranking::take(const DirectionProblem& direction) const {
@@ -119,7 +120,11 @@ DirectionPlan Ranking::take(const DirectionProblem& direction) const {
                                offer.microseconds});
   }
   std::stable_sort(chosen.rejected.begin(), chosen.rejected.end(), cheaper);
-  chosen.rejected.insert(chosen.rejected.end(), infeasible_.begin(), infeasible_.end());
+  for (const Refusal& refusal : infeasible_) {
+    const bool found = std::any_of(feasible_.begin(), feasible_.end(),
+                                   [&](const Offer& offer) { return offer.groups == refusal.groups; });
+    if (!found) chosen.rejected.push_back(refusal.why);
+  }
   return chosen;
 }
 

@@ -49,7 +49,7 @@ class Ranking {
   void refuse(std::string candidate, int groups, std::string reason);
 
   [[nodiscard]] bool empty() const noexcept { return feasible_.empty(); }
-  [[nodiscard]] const Rejected& first_refusal() const { return infeasible_.front(); }
+  [[nodiscard]] const Rejected& first_refusal() const { return infeasible_.front().why; }
   // All of a plan but its bytes.
   [[nodiscard]] DirectionPlan take(const DirectionProblem& direction) const;
 
@@ -61,9 +61,12 @@ class Ranking {
     std::vector<CostPart> cost;
     double microseconds;
   };
-  std::vector<Offer> feasible_;       // the best of each number of groups and variant, in the order met
-  std::vector<Rejected> infeasible_;  // the first of each number of groups
-  std::set<int> refused_groups_;
+  struct Refusal {
+    int groups;
+    Rejected why;
+  };
+  std::vector<Offer> feasible_;      // the best of each number of groups and variant, in the order met
+  std::vector<Refusal> infeasible_;  // the first of each number of groups
 };
 
 }  // namespace sprnn::gpu

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "plan/problem_check.hpp"
 #include "plan/strategy.hpp"
@@ -31,13 +33,42 @@ std::int64_t Plan::state_bytes() const noexcept {
 
 namespace {
 
-// Strategies other than gather are taken where they are asked for: none of their kernels has been timed yet,
-// and a price is only as good as its measurement.
 DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direction, const Device& device,
-                           const GpuWishes& wishes) {
-  const GpuStrategy strategy = wishes.strategy.value_or(GpuStrategy::gather);
+                           const GpuWishes& wishes, GpuStrategy strategy) {
   if (strategy == GpuStrategy::gather) return gather::plan(problem, direction, device, wishes);
   return mma::plan(problem, direction, device, wishes, strategy == GpuStrategy::vector_mma);
+}
+
+// The cheapest strategy; of the others the best plan, or why there is none, becomes one that was rejected.
+DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direction, const Device& device,
+                           const GpuWishes& wishes) {
+  if (wishes.strategy) return plan_for_gpu(problem, direction, device, wishes, *wishes.strategy);
+  std::vector<DirectionPlan> plans;
+  std::vector<Rejected> others;
+  std::optional<Error> refusal;
+  for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+    try {
+      plans.push_back(plan_for_gpu(problem, direction, device, wishes, strategy));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::unsupported) throw;
+      if (!refusal) refusal = error;
+      others.push_back({std::string(to_string(strategy)), error.what(), 0.0});
+    }
+  }
+  if (plans.empty()) throw Error(*refusal);
+  const auto best = std::min_element(plans.begin(), plans.end(), [](const auto& a, const auto& b) {
+    return a.microseconds() < b.microseconds();
+  });
+  for (auto plan = plans.begin(); plan != plans.end(); ++plan) {
+    if (plan == best) continue;
+    const std::string text = choice_text(*plan);
+    others.insert(others.begin(), {text.substr(0, text.find(';')),
+                                   fmt::format("predicted {:.2f} us a timestep, the chosen plan {:.2f}",
+                                               plan->microseconds(), best->microseconds()),
+                                   plan->microseconds()});
+  }
+  best->rejected.insert(best->rejected.begin(), others.begin(), others.end());
+  return std::move(*best);
 }
 
 }  // namespace

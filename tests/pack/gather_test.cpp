@@ -207,7 +207,7 @@ TEST(Order, WavefrontsCountDistinctWordsOfABank) {
 TEST(Report, BankOrderSavesWavefronts) {
   for (const int batch : {1, 2, 4, 8}) {
     const Model model = random_model({.dtype = DType::fp16, .input = 4, .hidden = 1024, .density = 0.2});
-    const GpuWishes wishes{.groups = 1, .group_batch = batch};
+    const GpuWishes wishes{.strategy = GpuStrategy::gather, .groups = 1, .group_batch = batch};
     const Packed packed = pack_for(model, "h100", batch, wishes);
     const double best = figure(packed, "w_hh wavefronts a load, at best");
     const double before = figure(packed, "w_hh wavefronts a load, in column order");

@@ -40,7 +40,8 @@ Problem problem(const Cell& cell, std::int64_t hidden, int batch, double density
   return p;
 }
 
-DirectionPlan plan_for(const Problem& p, std::string_view device, const GpuWishes& wishes = {}) {
+DirectionPlan plan_for(const Problem& p, std::string_view device, GpuWishes wishes = {}) {
+  wishes.strategy = GpuStrategy::gather;
   const Plan plan = make_plan(p, find_device(device), {{}, wishes});
   const DirectionPlan& direction = plan.directions[0];
   gather::check(std::get<GatherPlan>(direction.choice), p, p.directions[0]);
@@ -153,7 +154,7 @@ TEST(GatherPlan, DevicesDifferWhereTheyShould) {
 
   Device pcie = find_device("h100");
   std::get<GpuDescription>(pcie.description).sm_count = 114;
-  const Plan smaller = make_plan(p, pcie);
+  const Plan smaller = make_plan(p, pcie, {{}, {.strategy = GpuStrategy::gather}});
   EXPECT_LE(choice(smaller.directions[0]).ctas, 114);
 }
 
@@ -286,9 +287,10 @@ TEST(GatherPlan, JsonRoundTrip) {
   for (const DType dtype : {DType::fp32, DType::fp16, DType::bf16}) {
     for (const std::int64_t projection : {0, 64}) {
       const Problem p = problem(lstm_cell(), 300, 6, 0.3, dtype, projection);
-      const Plan plan = make_plan(p, find_device("h100"), {{}, {.fence = true, .w_ih = InputStorage::csr}});
+      const GpuWishes wishes{.strategy = GpuStrategy::gather, .fence = true, .w_ih = InputStorage::csr};
+      const Plan plan = make_plan(p, find_device("h100"), {{}, wishes});
       EXPECT_EQ(plan_from_json(to_json(plan)), plan);
-      EXPECT_EQ(make_plan(p, find_device("h100"), {{}, {.fence = true, .w_ih = InputStorage::csr}}), plan);
+      EXPECT_EQ(make_plan(p, find_device("h100"), {{}, wishes}), plan);
       const std::string text = gather::to_text(choice(plan.directions[0]));
       EXPECT_EQ(text.find('\n'), std::string::npos);
       EXPECT_NE(text.find("fence"), std::string::npos);

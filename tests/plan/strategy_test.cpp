@@ -1,0 +1,66 @@
+// Which strategy of a GPU the planner takes, and what it says of the others.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sprnn/error.hpp"
+#include "sprnn/plan.hpp"
+#include "support/random_model.hpp"
+
+namespace sprnn {
+namespace {
+
+using test::ModelSpec;
+using testing::HasSubstr;
+
+Plan plan_for(const ModelSpec& spec, int batch, const GpuWishes& wishes = {}) {
+  return make_plan(describe(test::random_model(spec), batch), find_device("h100"), {{}, wishes});
+}
+
+std::vector<const Rejected*> of_strategy(const Plan& plan, std::string_view strategy) {
+  std::vector<const Rejected*> found;
+  for (const Rejected& rejected : plan.directions[0].rejected) {
+    if (rejected.candidate.starts_with(strategy)) found.push_back(&rejected);
+  }
+  return found;
+}
+
+TEST(Strategy, TheCheapestIsTakenAndTheOthersArePriced) {
+  const Plan sparse =
+      plan_for({.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 512, .density = 0.02}, 4);
+  EXPECT_TRUE(std::holds_alternative<GatherPlan>(sparse.directions[0].choice));
+  const Plan dense = plan_for({.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 1024, .density = 1.0}, 4);
+  ASSERT_TRUE(std::holds_alternative<MmaPlan>(dense.directions[0].choice));
+  EXPECT_FALSE(std::get<MmaPlan>(dense.directions[0].choice).gathered);
+  for (const Plan* plan : {&sparse, &dense}) {
+    for (const char* strategy : {"gather", "dense-mma", "vector-mma"}) {
+      GpuWishes wishes;
+      wishes.strategy = parse_gpu_strategy(strategy);
+      const Plan forced = make_plan(plan->problem, plan->device, {{}, wishes});
+      EXPECT_GE(forced.directions[0].microseconds(), plan->directions[0].microseconds());
+      const auto others = of_strategy(*plan, strategy);
+      const bool priced = std::any_of(others.begin(), others.end(), [&](const Rejected* rejected) {
+        return rejected->microseconds == forced.directions[0].microseconds();
+      });
+      EXPECT_TRUE(priced || forced.directions[0].choice == plan->directions[0].choice) << strategy;
+    }
+  }
+}
+
+TEST(Strategy, WhatHasNoPlanSaysWhy) {
+  const Plan plan = plan_for({.cell = gru_cell(), .dtype = DType::fp32, .hidden = 64, .density = 0.5}, 2);
+  EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan.directions[0].choice));
+  for (const char* strategy : {"dense-mma", "vector-mma"}) {
+    const auto others = of_strategy(plan, strategy);
+    ASSERT_EQ(others.size(), 1U) << strategy;
+    EXPECT_THAT(others[0]->reason, HasSubstr("the weights are fp32"));
+    EXPECT_EQ(others[0]->microseconds, 0.0);
+  }
+}
+
+TEST(Strategy, AWishThatOneHasChoosesIt) {
+  const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 256, .density = 1.0};
+  EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan_for(spec, 4, {.lanes = 8}).directions[0].choice));
+}
+
+}  // namespace
+}  // namespace sprnn
