@@ -66,7 +66,7 @@ namespace {
 // weights.
 constexpr int base = 13;
 // Where the state is held too. The compiler asks for streamed weights as early as it can.
-constexpr int holding_base = 52, holding_streaming = 36, much_held = 48;
+constexpr int holding_base = 52, holding_streaming = 20, much_held = 48;
 constexpr int state_in_flight = 8;  // words of h on their way from shared memory, a plane
 constexpr int streaming = 8;        // addresses in L2
 constexpr int staging_of_8 =

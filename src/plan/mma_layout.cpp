@@ -112,7 +112,7 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   budget.available = available;
   budget.state = layout.w_hh.gathered ? layout.state.bytes() : 0;
   // Where warps hold their own state they are apart by up to a timestep, and have sums of two.
-  const std::int64_t sums = std::int64_t{4} * layout.w_hh.warps * group_batch * layout.w_hh.sum_pitch();
+  const std::int64_t sums = std::int64_t{4} * layout.w_hh.warps * layout.w_hh.sum_words(group_batch);
   budget.sums = layout.w_hh.gathered ? sums : 2 * sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);
   return budget;

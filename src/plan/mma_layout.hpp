@@ -76,9 +76,14 @@ struct MatrixLayout {
     const int last = units_a_cta - 1;
     return last / units_a_tile * tile_rows + (last % units_a_tile + 1) * gates;
   }
-  // 4 more than a multiple of 16: sums of batch entries 0, 2, 4 and 6, which are stored together, lie in
-  // other banks, and a unit's four can be loaded together.
-  [[nodiscard]] int sum_pitch() const noexcept { return (sum_rows() + 11) / 16 * 16 + 4; }
+  // Words from one batch entry's sums to the next one's. Of entries b and b + 1 those of four units are
+  // loaded together, of b, b + 2, b + 4 and b + 6 those of eight rows are stored together: with 8 words more
+  // behind every second entry either lie in 32 banks.
+  [[nodiscard]] int sum_pitch() const noexcept { return (sum_rows() + 15) / 32 * 32 + 16; }
+  // Of a warp.
+  [[nodiscard]] int sum_words(int group_batch) const noexcept {
+    return group_batch * sum_pitch() + (group_batch - 1) / 2 * 8;
+  }
 
  private:
   [[nodiscard]] std::int64_t first_word(

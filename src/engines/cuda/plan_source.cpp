@@ -70,7 +70,7 @@ std::string matrix_source(std::string_view name, std::string_view image, const M
 }
 
 // The strategy's part of plan.cuh.
-std::string product_source(const GatherShape& shape) {
+std::string product_source(const GatherShape& shape, int /*group_batch*/) {
   std::string text = fmt::format(
       "#define PRODUCT \"gather_product.cuh\"\n#define HELD_STATE 0\nconstexpr bool WATCH_NONFINITE = "
       "false;\n"
@@ -81,7 +81,7 @@ std::string product_source(const GatherShape& shape) {
   return text;
 }
 
-std::string product_source(const MmaShape& shape) {
+std::string product_source(const MmaShape& shape, int group_batch) {
   const mma::MatrixLayout& m = shape.layout.w_hh;
   std::string text = fmt::format(
       "#define PRODUCT \"{}_product.cuh\"\n#define HELD_STATE {:d}\nconstexpr bool WATCH_NONFINITE = true;\n"
@@ -99,6 +99,7 @@ std::string product_source(const MmaShape& shape) {
   constant("column_words", m.column_words());
   constant("sum_rows", m.sum_rows());
   constant("sum_pitch", m.sum_pitch());
+  constant("sum_words", m.sum_words(group_batch));
   constant("register_block_words", m.block_words(Place::registers));
   constant("shared_block_words", m.block_words(Place::shared));
   constant("l2_block_words", m.block_words(Place::l2));
@@ -223,7 +224,8 @@ std::string plan_source(const KernelShape& shape) {
   flag("FENCE", plan.fence);
   text += image_source("HImage", frame.state, frame.outputs_a_cta);
   if (frame.output) text += image_source("OutImage", *frame.output, frame.units_a_cta);
-  return text + std::visit([](const auto& product) { return product_source(product); }, shape.product);
+  return text + std::visit([&](const auto& product) { return product_source(product, plan.group_batch); },
+                           shape.product);
 }
 
 }  // namespace sprnn::cuda

@@ -82,7 +82,7 @@ class Fragments {
 // Sums of a CTA in shared memory: [warp][batch entry of the group][row of its tiles].
 template <class M>
 struct WarpSums {
-  static constexpr int bytes = 4 * THREADS / 32 * GROUP_BATCH * M::sum_pitch;
+  static constexpr int bytes = THREADS / 32 * 4 * M::sum_words;
 
   // This warp's: rows and batch entries as operand D of mma.m16n8k16 has them.
   __device__ __forceinline__ static void leave(const typename Fragments<M>::Sums& sum, u32 sums) {
@@ -95,7 +95,7 @@ struct WarpSums {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const int b = plane * 8 + entry + i % 2, r = tile * 16 + i / 2 * 8 + row;
-          if (b < GROUP_BATCH && r < M::sum_rows) store_shared(own + 4 * (b * M::sum_pitch + r), sum[tile][plane][i]);
+          if (b < GROUP_BATCH && r < M::sum_rows) store_shared(own + of_entry(b) + 4 * r, sum[tile][plane][i]);
         }
       }
     }
@@ -104,7 +104,7 @@ struct WarpSums {
   __device__ __forceinline__ static void leave(float low, float high, int tile, int b, u32 sums) {
     const int lane = threadIdx.x % 32, row = tile * 16 + lane / 4;
     if (lane % 4 != 0) return;
-    const u32 to = of_warp(sums) + 4 * (b * M::sum_pitch + row);
+    const u32 to = of_warp(sums) + of_entry(b) + 4 * row;
     if (row < M::sum_rows) store_shared(to, low);
     if (row + 8 < M::sum_rows) store_shared(to + 32, high);
   }
@@ -112,7 +112,7 @@ struct WarpSums {
 
   // Where a unit's sums of a batch entry begin, one a gate: bytes behind the first.
   __device__ __forceinline__ static u32 place(int unit, int b) {
-    return 4 * (b * M::sum_pitch + unit / M::units_a_tile * 16 + unit % M::units_a_tile * GATES);
+    return of_entry(b) + 4 * (unit / M::units_a_tile * 16 + unit % M::units_a_tile * GATES);
   }
   __device__ __forceinline__ static void add(u32 sums, u32 place, float (&total)[GATES]) {
     constexpr int warps = THREADS / 32;
@@ -137,7 +137,8 @@ struct WarpSums {
   }
 
  private:
-  static constexpr u32 warp_bytes = 4 * GROUP_BATCH * M::sum_pitch;
+  static constexpr u32 warp_bytes = 4 * M::sum_words;
+  __device__ __forceinline__ static u32 of_entry(int b) { return 4 * (b * M::sum_pitch + b / 2 * 8); }
 };
 
 // A NaN or an infinity goes along stored weights only, and a tensor core would multiply it by the others' zeros: adds
