@@ -69,6 +69,10 @@ class OfTheExchange(unittest.TestCase):
     def test_fences_at_the_publishing_stores_do_not(self):
         self.check("slot_reuse_fence_at_publish", False, True)
 
+    def test_with_one_barrier_a_step_fences_before_it_guard_the_next_word_with_the_same_stamp(self):
+        self.check("held_slot_reuse", False, True)
+        self.check("held_slot_reuse_fence", True, True)
+
     def test_coherence_keeps_old_words_away_from_all_threads(self):
         self.check("no_way_back", True, True)
 

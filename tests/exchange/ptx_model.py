@@ -179,7 +179,12 @@ def executions(litmus, dependencies_cross_barriers=False):
     if dependencies_cross_barriers:  # nobody passes before all have come, and who waits has not come
         depends |= compose(compose({(a, b) for a, b in depends if by_number[b].kind == "B"}, barrier), order)
 
-    for choice in itertools.product(*(writes[r.location] for r in reads)):
+    # What would only send its loop round again is left out at once.
+    def may_read(read, write):
+        waits = [w for w in litmus.waits if w.read is read and not write.register]
+        return not any(COMPARE[w.compare](write.value, w.value) for w in waits)
+
+    for choice in itertools.product(*([w for w in writes[r.location] if may_read(r, w)] for r in reads)):
         read_from = {(w.number, r.number) for w, r in zip(choice, reads)}
         if not acyclic(read_from | depends):  # No Thin Air
             continue
