@@ -293,7 +293,8 @@ inline receive(the_ring, v) {
   meet() /* kernel: stage */
 #endif
   /* kernel: fence */ /* of a plan that wants one; between this barrier and the next, never at the publishing stores:
-                         slot_reuse_fence.litmus, slot_reuse_fence_at_publish.litmus. No effect on this memory. */
+                         slot_reuse_fence.litmus, slot_reuse_fence_at_publish.litmus. Of a held state before the one
+                         barrier: held_slot_reuse_fence.litmus. No effect on this memory. */
 }
 
 /* Sets gone where the CTA has given up. */
