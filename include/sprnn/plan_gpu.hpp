@@ -8,7 +8,7 @@
 
 namespace sprnn {
 
-// How W_hh is kept on chip.
+// How W_hh is kept on chip. The planner compares them.
 enum class GpuStrategy : std::uint8_t {
   gather,      // non-zeros as pairs: plan_gather.hpp
   dense_mma,   // all weights, for tensor cores: plan_mma.hpp
@@ -21,7 +21,7 @@ enum class InputStorage : std::uint8_t { dense, csr };
 // How an exchanged word says to which timestep it belongs.
 enum class ExchangeWord : std::uint8_t {
   stamp,  // one bit that a bounded (or non-negative) value leaves free
-  tag,    // 7 halves or 3 floats and a tag in 128 bits
+  tag,    // 7 halves (dense-mma: 4) or 3 floats and a tag in 128 bits
 };
 
 [[nodiscard]] std::string_view to_string(
@@ -40,7 +40,7 @@ struct RegisterBudget {
 
 struct SharedBudget {
   std::int64_t available = 0;  // bytes a CTA
-  std::int64_t state = 0;      // h (and the unprojected output) as the products read it
+  std::int64_t state = 0;      // h (and the unprojected output) as the products read it; dense-mma: none
   std::int64_t sums = 0;       // of rows, from the threads that add to those that update cells
   std::int64_t weights = 0;
   [[nodiscard]] std::int64_t total() const noexcept { return state + sums + weights; }
@@ -68,7 +68,7 @@ struct GpuPlan {
 };
 
 struct GpuWishes {
-  std::optional<GpuStrategy> strategy = std::nullopt;
+  std::optional<GpuStrategy> strategy = std::nullopt;  // else the cheapest
   std::optional<int> groups = std::nullopt;
   std::optional<int> ctas = std::nullopt;  // a group; fewer where the units do not fill as many evenly
   std::optional<int> group_batch = std::nullopt;

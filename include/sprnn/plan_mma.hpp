@@ -1,5 +1,6 @@
 // The GPU strategies dense-mma and vector-mma: weights as fragments of tensor-core products (mma.m16n8k16) in
-// registers, hidden state in shared memory.
+// registers; the hidden state of vector-mma in shared memory, that of dense-mma in the registers of the warps
+// that multiply it.
 //
 // Each CTA owns some units. Its rows form tiles of 16: all rows of `units_a_tile` units, unit after unit, and
 // empty rows up to 16. The columns of a tile go by steps of 16, shared out evenly to the warps; a fragment is
@@ -24,7 +25,7 @@ struct MmaSteps {
 
 struct MmaPlan : GpuPlan {
   bool gathered = false;  // vector-mma: each tile has columns of its own; else dense-mma: all columns
-  int units_a_cta = 0;
+  int units_a_cta = 0;    // a multiple of 4 in dense-mma, of units_a_tile in vector-mma
   int units_a_tile = 1;
   MmaSteps steps;
   bool operator==(const MmaPlan&) const = default;
