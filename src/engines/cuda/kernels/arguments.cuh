@@ -41,6 +41,6 @@ struct Arguments {
   i64 limit, rendezvous_limit;  // nanoseconds of one wait
   i64 time_begin;               // of this launch within the sequence
   int roles, near_roles;  // CTAs that work, a multiple of CTAS; of them on side 0
-  int poll_wait;          // cycles between the barrier before a CTA's own store and its first poll
+  int poll_wait;          // cycles between a thread's own store and its first poll
   int steps, batch, first_entry, reverse, hidden, outputs, for_unbounded;
 };

@@ -123,7 +123,7 @@ extern "C" __global__ void widen_output(const void* y, i64 count, float* out) {
 }
 
 // unbounded[i / direction_size] becomes 1 if a value of that direction is none that a stamped word can carry
-// (exchange.cuh); null: nobody asks.
+// (ring.cuh); null: nobody asks.
 extern "C" __global__ void load_state(const void* state, i64 count, float* out, i64 direction_size, int is_relu, u32* unbounded) {
   const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= count) return;

@@ -14,7 +14,7 @@ constexpr int power_of_two_from(int n) { return n <= 1 ? 1 : 2 * power_of_two_fr
 constexpr int at_least_one(int n) { return n > 0 ? n : 1; }
 
 enum class Cell { tanh, relu, gru, lstm };
-enum class Word { stamp, tag };  // of the exchange: exchange.cuh
+enum class Word { stamp, tag };  // of the exchange: ring.cuh
 
 // An element type: its bits in the low end of a register (what is above them is not looked at), and its value in
 // fp32; of 16-bit types also the one in the high end.
