@@ -80,12 +80,14 @@ std::vector<SectionSize> input_sections(InputStorage storage, const Problem& pro
 
 std::int64_t workspace_bytes(const GpuPlan& plan, const Frame& frame, const Problem& problem) {
   const std::int64_t tile = 4 * frame.gates * frame.units * problem.batch * plan.tile_steps;
+  return tile + ring_bytes(plan, frame);
+}
+
+std::int64_t ring_bytes(const GpuPlan& plan, const Frame& frame) {
   std::int64_t positions = frame.state.positions;
   if (frame.output) positions += frame.output->positions;
-  // Two slots of the ring, one chain of them for each group; a tag takes at most a third more.
-  const std::int64_t ring =
-      2 * plan.groups * positions * plan.group_batch * static_cast<std::int64_t>(sizeof(float));
-  return tile + ring;
+  // Two slots, one chain of them for each group; a tag takes at most a third more.
+  return 2 * plan.groups * positions * plan.group_batch * static_cast<std::int64_t>(sizeof(float));
 }
 
 }  // namespace sprnn::gpu

@@ -83,5 +83,7 @@ struct SectionSize {
 
 // Of a session beside the state: a tile of the input projection, and the rings.
 [[nodiscard]] std::int64_t workspace_bytes(const GpuPlan& plan, const Frame& frame, const Problem& problem);
+// The rings' part of it, where the state is staged.
+[[nodiscard]] std::int64_t ring_bytes(const GpuPlan& plan, const Frame& frame);
 
 }  // namespace sprnn::gpu

@@ -172,11 +172,13 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   const MmaPlan& best = std::get<MmaPlan>(chosen.choice);
   for (const SectionSize& section : section_sizes(best, problem, direction))
     chosen.packed_bytes += section.bytes;
-  gpu::Frame frame = make_layout(best, problem, direction);
-  // The ring has room for the columns of all steps.
-  const std::int64_t columns = std::int64_t{best.warps} * best.steps.total() * step_columns;
-  if (!gathered) frame.state.positions = std::max(frame.state.positions, columns);
-  chosen.workspace_bytes = gpu::workspace_bytes(best, frame, problem);
+  const Layout layout = make_layout(best, problem, direction);
+  chosen.workspace_bytes = gpu::workspace_bytes(best, layout, problem);
+  if (!gathered) {  // two slots, of tagged words at most
+    const std::int64_t quads = layout.w_hh.held_quads(best.group_batch, ExchangeWord::tag);
+    const std::int64_t ring = 2 * best.groups * quads * layout.w_hh.threads() * 16;
+    chosen.workspace_bytes += ring - gpu::ring_bytes(best, layout);
+  }
   return chosen;
 }
 

@@ -62,11 +62,14 @@ DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direc
   for (auto plan = plans.begin(); plan != plans.end(); ++plan) {
     if (plan == best) continue;
     const std::string text = choice_text(*plan);
-    others.insert(others.begin(), {text.substr(0, text.find(';')),
-                                   fmt::format("predicted {:.2f} us a timestep, the chosen plan {:.2f}",
-                                               plan->microseconds(), best->microseconds()),
-                                   plan->microseconds()});
+    others.push_back({text.substr(0, text.find(';')),
+                      fmt::format("predicted {:.2f} us a timestep, the chosen plan {:.2f}",
+                                  plan->microseconds(), best->microseconds()),
+                      plan->microseconds()});
   }
+  std::stable_sort(others.begin(), others.end(), [](const Rejected& a, const Rejected& b) {
+    return a.microseconds > 0.0 && (b.microseconds == 0.0 || a.microseconds < b.microseconds);
+  });
   best->rejected.insert(best->rejected.begin(), others.begin(), others.end());
   return std::move(*best);
 }

@@ -19,10 +19,10 @@ struct Fixture {
   std::size_t outputs;
   GuardedMemory x, y, lengths, h0, c0, hn, cn;
 
-  Fixture(const ModelSpec& spec, std::int64_t batch, Lengths kind)
+  Fixture(const ModelSpec& spec, std::int64_t batch, Lengths kind, const GpuWishes& wishes = {})
       : model(random_model(spec)),
         inputs(random_inputs(model, steps, batch, 5, kind)),
-        session(cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch)), batch)),
+        session(cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch), wishes), batch)),
         outputs(static_cast<std::size_t>(steps * batch) * output_width(session->problem())),
         x(inputs.x.size() * size_of(spec.dtype)),
         y(outputs * size_of(spec.dtype)),
@@ -76,10 +76,11 @@ std::string unlike_own(const Output& output, const Output& own) {
   return other.empty() ? "" : "hn, cn and the session's state: " + other;
 }
 
-CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths lengths, float scale) {
+CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths lengths, float scale,
+                            const GpuWishes& wishes = {}) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
-  Fixture f(spec, batch, lengths);
+  Fixture f(spec, batch, lengths, wishes);
   f.scale_state(scale);
   on_device(*f.session).run(f.sequence(stream.get()));
   on_device(*f.session).check();
@@ -93,10 +94,11 @@ CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths l
 }
 
 // One graph, replayed with other states: small, out of what stamps carry, small again.
-CaseResult replay_with_states(const ModelSpec& spec, std::int64_t batch, Lengths lengths) {
+CaseResult replay_with_states(const ModelSpec& spec, std::int64_t batch, Lengths lengths,
+                              const GpuWishes& wishes = {}) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
-  Fixture f(spec, batch, lengths);
+  Fixture f(spec, batch, lengths, wishes);
   f.scale_state(1.0F);
   on_device(*f.session).run(f.sequence(stream.get()));  // loads the kernels
   on_device(*f.session).check();
@@ -210,6 +212,20 @@ void add_state_cases(std::vector<Case>& cases) {
       }
       cases.push_back({fmt::format("graph replayed with other states{}, {}", text, to_string(s)),
                        [=] { return replay_with_states(s, 3, lengths); }});
+    }
+  }
+  // dense-mma exchanges the initial state of every cell.
+  for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+    const GpuWishes wishes{.strategy = strategy};
+    for (const Cell& cell : standard_cells()) {
+      const ModelSpec s = spec(cell, DType::fp16, 1, forward);
+      const std::string text = fmt::format("{}, {}", to_string(strategy), to_string(s));
+      for (const float scale : {1.0F, 8.0F}) {
+        cases.push_back({fmt::format("state on the device, lengths, times {}, {}", scale, text),
+                         [=] { return state_in_and_out(s, 3, Lengths::mixed, scale, wishes); }});
+      }
+      cases.push_back({"graph replayed with other states, " + text,
+                       [=] { return replay_with_states(s, 3, Lengths::all_steps, wishes); }});
     }
   }
   for (const ModelSpec& s :

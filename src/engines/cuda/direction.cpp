@@ -99,6 +99,8 @@ std::size_t GpuDirection::ring_bytes() const noexcept {
   return ring_bytes_of(unbounded(shape_), groups_of_pass(0));  // tags take more room than stamps
 }
 
+bool GpuDirection::exchanges_initial_state() const noexcept { return holds_state(shape_); }
+
 bool GpuDirection::is_relu() const noexcept { return shape_.cell == relu_cell(); }
 
 // kernels/input.cu asks the same of a state on the device.

@@ -49,6 +49,8 @@ class GpuDirection {
   // Whether the kernel of the plan exchanges a state of any value; else StateRange::any is needed for those
   // that is_stampable refuses.
   [[nodiscard]] bool takes_any_state() const noexcept { return shape_.h_word == ExchangeWord::tag; }
+  // Else each CTA loads all of it for itself.
+  [[nodiscard]] bool exchanges_initial_state() const noexcept;
   [[nodiscard]] bool is_relu() const noexcept;
   [[nodiscard]] bool is_stampable(float h) const noexcept;
   // Compiles the kernel for states that no stamp can carry, if there is none yet.

@@ -129,6 +129,11 @@ ProductBytes product_bytes(const MmaShape& shape, int group_batch) {
 
 }  // namespace
 
+bool holds_state(const KernelShape& shape) noexcept {
+  const auto* mma = std::get_if<MmaShape>(&shape.product);
+  return mma != nullptr && !mma->layout.w_hh.gathered;
+}
+
 KernelShape kernel_shape(const Plan& plan, std::size_t direction) {
   const DirectionPlan& planned = plan.directions[direction];
   const DirectionProblem& problem = plan.problem.directions[direction];
@@ -173,8 +178,10 @@ std::int64_t projection_columns(const KernelShape& shape) {
 }
 
 std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShape& shape) {
-  if (const auto* mma = std::get_if<MmaShape>(&shape.product); mma && !mma->layout.w_hh.gathered)
-    return std::int64_t{shape.frame.threads} * mma->layout.w_hh.held_quads(shape.plan.group_batch, word);
+  if (holds_state(shape)) {
+    const mma::MatrixLayout& w_hh = std::get<MmaShape>(shape.product).layout.w_hh;
+    return std::int64_t{shape.frame.threads} * w_hh.held_quads(shape.plan.group_batch, word);
+  }
   const int entries = 16 / static_cast<int>(size_of(shape.dtype)) - (word == ExchangeWord::tag ? 1 : 0);
   const std::int64_t slice = std::int64_t{units_a_cta} * shape.plan.group_batch;
   return shape.plan.ctas * ((slice + entries - 1) / entries);

@@ -29,6 +29,10 @@ struct KernelShape {
   ExchangeWord h_word = ExchangeWord::stamp;  // the plan's, or tag for a state that no stamp can carry
 };
 
+// Whether warps keep the state in registers as it comes from the ring (kernels/held_exchange.cuh); else it is
+// staged in shared memory.
+[[nodiscard]] bool holds_state(const KernelShape& shape) noexcept;
+
 // Of a direction that is planned for a GPU.
 [[nodiscard]] KernelShape kernel_shape(const Plan& plan, std::size_t direction);
 

@@ -24,8 +24,10 @@ void GpuSession::take_state(const DeviceSequence& sequence, Stream stream) {
   };
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     // A gru's state contains the old one for ever. What other cells make is stampable, and the initial state
-    // is exchanged only where a sequence begins late: a shorter one that runs backwards.
+    // is exchanged only by strategies that exchange all states, or where a sequence begins late: a shorter
+    // one that runs backwards.
     const bool is_exchanged = problem_.directions[d].cell.kind == CellKind::gru ||
+                              directions_[d]->exchanges_initial_state() ||
                               (problem_.directions[d].reverse && sequence.lengths != nullptr);
     range_[d] = is_exchanged ? StateRange::on_device : StateRange::stampable;
     if (is_exchanged) directions_[d]->prepare_unbounded();

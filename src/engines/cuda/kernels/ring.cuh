@@ -84,7 +84,8 @@ class Ring {
   }
 
   // exchange: flag
-  __device__ __forceinline__ bool gave_up() const { return load_shared_word(given_up_) != 0; }
+  // The same for all lanes of a warp, so that none leaves alone: the others would go on to full-warp operations.
+  __device__ __forceinline__ bool gave_up() const { return __any_sync(~0u, load_shared_word(given_up_) != 0); }
 
   // After a CTA's last publishing store.
   __device__ __forceinline__ void arrive(bool gave_up) {
