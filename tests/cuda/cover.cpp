@@ -136,6 +136,7 @@ CoverCase make_case(const Row& row, std::uint64_t seed) {
   c.batch = batches[static_cast<std::size_t>(row[batch])];
   c.architecture = row[architecture];
   c.device = c.architecture == 0 ? "a100" : "h100";
+  c.wishes.strategy = GpuStrategy::gather;
   if (row[stamps] == 1) c.wishes.stamps = false;
   if (row[wide] == 1) c.wishes.wide_loads = false;
   if (row[fence] == 1) c.wishes.fence = true;

@@ -21,7 +21,9 @@ namespace {
 constexpr double deadline = 0.02;
 
 // So few CTAs that other kernels find SMs.
-GpuWishes few_ctas(bool stamps) { return {.groups = 1, .ctas = 16, .stamps = stamps}; }
+GpuWishes few_ctas(bool stamps, GpuStrategy strategy = GpuStrategy::gather) {
+  return {.strategy = strategy, .groups = 1, .ctas = 16, .stamps = stamps};
+}
 
 struct Fixture {
   cuda::Current current{*cuda::gpu(0)};
@@ -57,7 +59,7 @@ struct Fixture {
   }
   // 32-bit words: arrivals at the rendezvous, then a barrier for each exchange of each group.
   [[nodiscard]] cuda::DevicePointer control(const Graph::Range& ring) const {
-    const int groups = std::get<GatherPlan>(packed->plan.directions[0].choice).groups;
+    const int groups = packed->plan.directions[0].gpu().groups;
     return ring.begin + ring.bytes - 4 * (1 + 2 * static_cast<unsigned>(groups));
   }
 };
@@ -113,8 +115,8 @@ CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expec
   return {seconds, 5.0, ""};
 }
 
-CaseResult lose_word(const ModelSpec& spec, bool stamps) {
-  Fixture f(spec, 2000, few_ctas(stamps));
+CaseResult lose_word(const ModelSpec& spec, bool stamps, GpuStrategy strategy = GpuStrategy::gather) {
+  Fixture f(spec, 2000, few_ctas(stamps, strategy));
   const Graph::Range ring = f.ring();
   // The first to give up may be a CTA that waits for the words of one that waits for the lost word.
   if (stamps) return survive(f, ring.begin, 4, {"of the exchange", true});
@@ -249,6 +251,13 @@ void add_exchange_cases(std::vector<Case>& cases) {
   }
   const ModelSpec tanh = small(tanh_cell(), DType::fp16), projected = small(lstm_cell(), DType::fp16, 24);
   add("timeout: the grid barrier is lost, " + to_string(tanh), [tanh] { return lose_word(tanh, false); });
+  for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+    for (const bool stamps : {true, false}) {
+      add(fmt::format("timeout: {} is lost, {}, {}", stamps ? "a word of the exchange" : "the grid barrier",
+                      to_string(strategy), to_string(tanh)),
+          [=] { return lose_word(tanh, stamps, strategy); });
+    }
+  }
   for (const ModelSpec& spec : {tanh, projected}) {
     add("timeout: arrivals at the rendezvous are lost, " + to_string(spec),
         [spec] { return lose_arrivals(spec); });

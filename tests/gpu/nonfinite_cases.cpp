@@ -93,7 +93,8 @@ CaseResult one_value(const ModelSpec& spec, Lengths lengths, const GpuWishes& wi
 }
 
 // Every entry of the initial state at once, of one magnitude and both signs.
-CaseResult all_states(const ModelSpec& spec, Lengths lengths, float magnitude, const GpuWishes& wishes = {}) {
+CaseResult all_states(const ModelSpec& spec, Lengths lengths, float magnitude,
+                      const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
   constexpr std::int64_t steps = 6, batch = 5;
   const Model model = random_model(spec);
   const auto session = cuda_session(pack_for(model, find_gpu(0), batch, wishes), batch);
@@ -108,7 +109,7 @@ CaseResult all_states(const ModelSpec& spec, Lengths lengths, float magnitude, c
 
 // relu with W_hh = 1 and nothing else keeps what is not negative, bit by bit, over the exchange and back.
 // 16-bit types: every bit pattern that there is.
-CaseResult keep_every_pattern(DType dtype, const GpuWishes& wishes = {}) {
+CaseResult keep_every_pattern(DType dtype, const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
   constexpr std::int64_t hidden = 2048, batch = 32, steps = 5;
   ModelSpec spec{
       .cell = relu_cell(), .dtype = dtype, .input = 1, .hidden = hidden, .bias = false, .density = 0.0};
@@ -140,7 +141,7 @@ CaseResult keep_every_pattern(DType dtype, const GpuWishes& wishes = {}) {
 }
 
 // A chain: unit i hears unit i - 1 alone, so the NaN of one input walks one unit a step.
-CaseResult walk(const Cell& cell, DType dtype, const GpuWishes& wishes = {}) {
+CaseResult walk(const Cell& cell, DType dtype, const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
   constexpr std::int64_t hidden = 64, steps = 40, batch = 2;
   Model model = random_model({.cell = cell, .dtype = dtype, .input = 1, .hidden = hidden, .density = 0.0});
   Direction& direction = model.layers[0].directions[0];
@@ -219,10 +220,14 @@ void add_nonfinite_cases(std::vector<Case>& cases) {
         const std::string text =
             fmt::format("6 steps, batch 3{}, W_ih {}, {}", v.lengths == Lengths::mixed ? ", lengths" : "",
                         to_string(v.storage), to_string(spec));
-        cases.push_back({"one NaN or infinity, " + text,
-                         [=] { return one_value(spec, v.lengths, {.w_ih = v.storage}, nonfinite); }});
-        cases.push_back({"one extreme value, " + text,
-                         [=] { return one_value(spec, v.lengths, {.w_ih = v.storage}, extremes); }});
+        cases.push_back({"one NaN or infinity, " + text, [=] {
+                           return one_value(spec, v.lengths,
+                                            {.strategy = GpuStrategy::gather, .w_ih = v.storage}, nonfinite);
+                         }});
+        cases.push_back({"one extreme value, " + text, [=] {
+                           return one_value(spec, v.lengths,
+                                            {.strategy = GpuStrategy::gather, .w_ih = v.storage}, extremes);
+                         }});
       }
       cases.push_back(
           {fmt::format("a NaN walks along a chain of 64 units, {} {}", to_string(cell), to_string(dtype)),

@@ -27,6 +27,8 @@ Drawn draw(std::uint64_t seed) {
   return d;
 }
 
+constexpr GpuWishes gather_plan{.strategy = GpuStrategy::gather};
+
 }  // namespace
 
 void add_oracle_cases(std::vector<Case>& cases) {
@@ -42,7 +44,8 @@ void add_oracle_cases(std::vector<Case>& cases) {
                              .density = 0.3};
         cases.push_back({fmt::format("256 steps, batch 3: {}", to_string(spec)), [spec] {
                            const Model model = random_model(spec);
-                           return check_model(model, random_inputs(model, 256, 3, 7), find_gpu(0));
+                           return check_model(model, random_inputs(model, 256, 3, 7), find_gpu(0),
+                                              gather_plan);
                          }});
       }
     }
@@ -57,10 +60,11 @@ void add_oracle_cases(std::vector<Case>& cases) {
          [d] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              d.tiny ? tiny_gpu() : find_gpu(0), {}, {d.chunk, d.batch_first});
+                              d.tiny ? tiny_gpu() : find_gpu(0), gather_plan, {d.chunk, d.batch_first});
          }});
   }
-  // The property tests' own problems: ten times twelve, the first of each large.
+  // The property tests' own problems: ten times twelve, the first of each large; by the planner's own
+  // strategy.
   for (std::uint64_t i = 0; i < 120; ++i) {
     const DrawnProblem d = draw_problem(20260101 + i, i % 12 == 0);
     cases.push_back({fmt::format("property: {}", to_string(d)), [d] {
@@ -118,7 +122,8 @@ void add_oracle_cases(std::vector<Case>& cases) {
   wishes.push_back({.w_ih = InputStorage::csr});
   for (const DType dtype : {DType::fp16, DType::fp32}) {
     const ModelSpec spec{.cell = lstm_cell(), .dtype = dtype, .input = 9, .hidden = 80, .density = 0.4};
-    for (const GpuWishes& wish : wishes) {
+    for (GpuWishes wish : wishes) {
+      wish.strategy = GpuStrategy::gather;
       const std::string text = [&] {
         const Model model = random_model(spec);
         return gather::to_text(std::get<GatherPlan>(

@@ -112,6 +112,7 @@ std::vector<Path> paths() {
   for (Path& path : all) {
     path.cramped = std::string_view(path.what).starts_with("registers,");
     path.wishes.w_ih = std::string_view(path.group) == "dense" ? InputStorage::dense : InputStorage::csr;
+    if (!path.wishes.strategy) path.wishes.strategy = GpuStrategy::gather;
     if (!path.cramped) path.wishes.ctas = 4;  // so small a layer would be given one alone
   }
   return all;

@@ -19,7 +19,8 @@ struct Fixture {
   std::size_t outputs;
   GuardedMemory x, y, lengths, h0, c0, hn, cn;
 
-  Fixture(const ModelSpec& spec, std::int64_t batch, Lengths kind, const GpuWishes& wishes = {})
+  Fixture(const ModelSpec& spec, std::int64_t batch, Lengths kind,
+          const GpuWishes& wishes = {.strategy = GpuStrategy::gather})
       : model(random_model(spec)),
         inputs(random_inputs(model, steps, batch, 5, kind)),
         session(cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch), wishes), batch)),
@@ -77,7 +78,7 @@ std::string unlike_own(const Output& output, const Output& own) {
 }
 
 CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths lengths, float scale,
-                            const GpuWishes& wishes = {}) {
+                            const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
   Fixture f(spec, batch, lengths, wishes);
@@ -95,7 +96,7 @@ CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths l
 
 // One graph, replayed with other states: small, out of what stamps carry, small again.
 CaseResult replay_with_states(const ModelSpec& spec, std::int64_t batch, Lengths lengths,
-                              const GpuWishes& wishes = {}) {
+                              const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
   Fixture f(spec, batch, lengths, wishes);
