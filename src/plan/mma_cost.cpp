@@ -10,8 +10,9 @@ namespace sprnn::mma {
 namespace {
 
 // Fitted to LSTM 256 to 2304, GRU 1024 and 2560 and tanh 2304 at batch 1 to 32 on an H100, 2026-11-28:
-// dense-mma within 6 % of 20 plans, vector-mma within 12 % of 4. Cycles that one of an SM's four tensor cores
-// is busy with a fragment and 8 batch entries.
+// dense-mma within 6 % of 20 plans, vector-mma within 12 % of 4.
+
+// Cycles that one of an SM's four tensor cores is busy with a fragment and 8 batch entries.
 constexpr double dense_cycles = 4.3, gathered_cycles = 13.0;
 constexpr double further_plane =
     0.7;  // of a fragment's cycles for 8 batch entries more: its weights are there
