@@ -33,6 +33,7 @@ RaceCase parse_case(const std::string& line) {
     app.add_option_function<int>(option, [&wish](int value) { wish = value; });
   };
   number("--groups", parsed.wishes.groups);
+  number("--group-batch", parsed.wishes.group_batch);
   number("--warps", parsed.wishes.warps);
   number("--lanes", parsed.wishes.lanes);
   number("--poll-wait", parsed.wishes.poll_wait_cycles);

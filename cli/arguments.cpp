@@ -133,6 +133,7 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
       ->type_name("S")
       ->group(group);
   number("--groups", wishes.groups, 1, 4096, "Groups of CTAs that each hold all weights");
+  number("--group-batch", wishes.group_batch, 1, 4096, "Batch entries that a group runs together");
   number("--ctas", wishes.ctas, 1, 4096, "CTAs of a group, one an SM");
   number("--warps", wishes.warps, 4, 32, "Warps of a CTA, a multiple of 4");
   number("--lanes", wishes.lanes, 1, 32,

@@ -84,11 +84,15 @@ double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType
   return rounds * update * measured_clock_ghz / gpu.clock_ghz;
 }
 
+bool stays_in_l2(double bytes, const GpuDescription& gpu) {
+  return bytes <= l2_usable * static_cast<double>(gpu.l2_bytes);
+}
+
 double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu) {
-  const double gbytes_per_s =
-      bytes <= l2_usable * static_cast<double>(gpu.l2_bytes) ? gpu.l2_gbytes_per_s : gpu.memory_gbytes_per_s;
+  const bool near = stays_in_l2(bytes, gpu);
+  const double gbytes_per_s = near ? gpu.l2_gbytes_per_s : gpu.memory_gbytes_per_s;
   // Groups stream the same weights, each for itself; memory is read once for all of them.
-  const double streams = gbytes_per_s == gpu.l2_gbytes_per_s ? plan.groups : 1;
+  const double streams = near ? plan.groups : 1;
   return bytes * streams / (gbytes_per_s * 1e3);
 }
 

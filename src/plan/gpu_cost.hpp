@@ -15,6 +15,7 @@ inline constexpr double measured_clock_ghz = 1.98;
 [[nodiscard]] double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType dtype,
                                  const GpuDescription& gpu);
 // Of `bytes` of weights that lie outside the chip.
+[[nodiscard]] bool stays_in_l2(double bytes, const GpuDescription& gpu);
 [[nodiscard]] double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu);
 
 // A CSR W_ih is multiplied by tiles of so many rows of x, which lie in shared memory (kernels/input.cu).
@@ -30,6 +31,5 @@ inline constexpr std::int64_t input_tile_rows = 8;
 // Of a timestep's input projection, which is planned for itself.
 [[nodiscard]] double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
                                 const DirectionProblem& direction, const GpuDescription& gpu);
-
 
 }  // namespace sprnn::gpu

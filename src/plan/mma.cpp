@@ -94,17 +94,17 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
     return fmt::format("needs {} positions, 16-bit columns reach 65536",
                        layout.w_hh.zero_position(column_phases - 1) + 1);
 
-  plan.shared =
-      shared_budget(layout, plan.group_batch, gpu.shared_bytes_per_block - gpu::reserved_shared_bytes);
-  if (plan.shared.total() > plan.shared.available) {
+  // What streams weights needs least of it beside them.
+  const std::int64_t available = gpu.shared_bytes_per_block - gpu::reserved_shared_bytes;
+  const auto least = [&](MmaPlan smaller, int group_batch) {
+    smaller.group_batch = group_batch;
+    smaller.steps = {0, 0, steps};
+    return shared_budget(make_layout(smaller, problem, direction), group_batch, available);
+  };
+  if (least(plan, plan.group_batch).total() > available) {
     int fitting = plan.group_batch - 1;
-    for (MmaPlan smaller = plan; fitting > 0; --fitting) {
-      smaller.group_batch = fitting;
-      if (shared_budget(make_layout(smaller, problem, direction), fitting, 0).total() <=
-          plan.shared.available)
-        break;
-    }
-    return gpu::shared_memory_refusal(plan.shared, fitting);
+    while (fitting > 0 && least(plan, fitting).total() > available) --fitting;
+    return gpu::shared_memory_refusal(least(plan, plan.group_batch), fitting);
   }
 
   // Registers first, then shared memory, then L2. Registers are allotted to a thread in eights.
@@ -112,30 +112,35 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   plan.registers.available = std::min(gpu.max_registers_per_thread, gpu.registers_per_sm / threads / 8 * 8);
   const int a_step = weight_registers(layout.w_hh, 1);
   const std::int64_t step_bytes = std::int64_t{4} * a_step * threads;
-  const std::int64_t shared_room = (plan.shared.available - plan.shared.total()) / step_bytes;
-  for (const Place furthest : places) {
-    const int working = working_registers(plan, layout, furthest);
-    if (working > plan.registers.available) {
-      return fmt::format("needs {} registers a thread before any weight, {} available with {} warps", working,
-                         plan.registers.available, plan.warps);
+  // What is streamed needs no second set of sums, and so leaves more room for what is not.
+  const auto shared_room = [&](bool streams) {
+    layout.w_hh.steps = {0, 0, streams ? steps : 0};
+    const std::int64_t left = available - shared_budget(layout, plan.group_batch, 0).total();
+    return left < 0 ? -1 : left / step_bytes;
+  };
+  const std::int64_t room = shared_room(false), streaming_room = shared_room(true);
+  int working = 0;
+  for (int held = room < 0 ? steps - 1 : steps; held >= 0; --held) {
+    const bool streams = room < 0 || steps - held > room;
+    const int nearby =
+        streams ? static_cast<int>(std::min<std::int64_t>(steps - held - 1, streaming_room)) : steps - held;
+    plan.steps = layout.w_hh.steps = {held, nearby, steps - held - nearby};
+    // Of few tiles two steps are on their way, in turn in two places: an even number of them.
+    if (!plan.gathered && layout.w_hh.tiles <= few_tiles_ahead && plan.steps.l2 % 2 != 0 && nearby > 0) {
+      --plan.steps.shared, ++plan.steps.l2;
+      layout.w_hh.steps = plan.steps;
     }
-    plan.steps.registers = std::min(steps, (plan.registers.available - working) / a_step);
-    plan.steps.shared = static_cast<int>(std::min<std::int64_t>(steps - plan.steps.registers, shared_room));
-    plan.steps.l2 = steps - plan.steps.registers - plan.steps.shared;
-    const Place found = plan.steps.l2 > 0       ? Place::l2
-                        : plan.steps.shared > 0 ? Place::shared
-                                                : Place::registers;
-    if (found <= furthest) break;
-  }
-  if (!plan.gathered && plan.steps.l2 > most_held_l2_steps) {
-    return fmt::format("has room on chip for {} of {} steps a warp, at most {} are streamed",
-                       steps - plan.steps.l2, steps, most_held_l2_steps);
+    working = working_registers(plan, layout);
+    if (working + weight_registers(layout.w_hh, held) <= plan.registers.available) break;
+    if (held > 0) continue;
+    return fmt::format("needs {} registers a thread before any weight, {} available with {} warps", working,
+                       plan.registers.available, plan.warps);
   }
   layout = make_layout(plan, problem, direction);
   plan.registers.weights = weight_registers(layout.w_hh, plan.steps.registers);
   // Where registers are left the compiler takes some, for loads further ahead.
   plan.registers.working = plan.registers.available - plan.registers.weights;
-  plan.shared = shared_budget(layout, plan.group_batch, plan.shared.available);
+  plan.shared = shared_budget(layout, plan.group_batch, available);
   const std::int64_t streamed = 4 * plan.ctas * layout.w_hh.block_words(Place::l2);
   if (streamed > gpu.memory_bytes) {
     return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
@@ -175,7 +180,7 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   const Layout layout = make_layout(best, problem, direction);
   chosen.workspace_bytes = gpu::workspace_bytes(best, layout, problem);
   if (!gathered) {  // two slots, of tagged words at most
-    const std::int64_t quads = layout.w_hh.held_quads(best.group_batch, ExchangeWord::tag);
+    const std::int64_t quads = layout.w_hh.state_quads(best.group_batch, ExchangeWord::tag).total();
     const std::int64_t ring = 2 * best.groups * quads * layout.w_hh.threads() * 16;
     chosen.workspace_bytes += ring - gpu::ring_bytes(best, layout);
   }

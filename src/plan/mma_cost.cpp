@@ -10,16 +10,20 @@ namespace sprnn::mma {
 namespace {
 
 // Fitted to LSTM 256 to 2304, GRU 1024 and 2560 and tanh 2304 at batch 1 to 32 on an H100, 2026-11-28:
-// dense-mma within 6 % of 20 plans, vector-mma within 12 % of 4.
+// dense-mma within 6 % of 20 plans, vector-mma within 12 % of 4. What is streamed: 24 plans of LSTM 2304 to
+// 8192, GRU 4096 and tanh 5632 and 8192 on an H200, the same day, all but two within 10 %. Groups that stream from memory
+// do not keep step: GRU 4096, two of them, took as long as each alone.
 
 // Cycles that one of an SM's four tensor cores is busy with a fragment and 8 batch entries.
 constexpr double dense_cycles = 4.3, gathered_cycles = 13.0;
 constexpr double further_plane =
     0.7;  // of a fragment's cycles for 8 batch entries more: its weights are there
 constexpr double schedulers = 4.0;
+// Until a load is there, under load.
+constexpr double fragment_bytes = 512.0, memory_us = 0.9, l2_us = 0.35;
 constexpr double wavefronts_a_fragment = 4.0;  // read from shared memory
 // Of the time that weights take to come, where products of others go on meanwhile.
-constexpr double shared_in_front = 0.57, streamed_in_front = 0.54;
+constexpr double shared_in_front = 0.57, l2_in_front = 0.65;
 // Of the exchange of a state that is staged; the barrier that remains is in the sums.
 constexpr double held_exchange = 0.63;
 // The warps' sums through shared memory, and their barrier.
@@ -28,14 +32,33 @@ constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
+// Fragments on their way, from shared memory and from further away: kernels/dense_mma_product.cuh has the
+// same.
+int fragments_ahead(int tiles) {
+  int ahead = tiles;
+  for (int n = tiles; n >= 6; --n) {
+    if (tiles % n == 0) ahead = n;
+  }
+  return ahead;
+}
+
+int streamed_ahead(const MatrixLayout& matrix) {
+  if (matrix.gathered) return matrix.tiles;
+  return matrix.tiles > few_tiles_ahead ? fragments_ahead(matrix.tiles) : 2 * matrix.tiles;
+}
+
 double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
   const double warps = plan.warps, tiles = matrix.tiles, steps = plan.steps.total();
   const double fragment =
       (plan.gathered ? gathered_cycles : dense_cycles) * (1.0 + further_plane * (matrix.image.planes - 1));
   const double tensor = warps * steps * tiles * fragment / schedulers;
   const double weights = warps * plan.steps.shared * tiles * wavefronts_a_fragment;
-  const double streaming =
-      gpu::streaming_cost(plan, 4.0 * static_cast<double>(plan.ctas * matrix.block_words(Place::l2)), gpu);
+  const double block = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
+  const double ahead = static_cast<double>(streamed_ahead(matrix)) * plan.warps * fragment_bytes;
+  const bool near = gpu::stays_in_l2(plan.ctas * block, gpu);
+  double streaming =
+      std::max(gpu::streaming_cost(plan, plan.ctas * block, gpu), block / ahead * (near ? l2_us : memory_us));
+  if (!plan.gathered) streaming *= near ? l2_in_front : plan.groups;
   const double clock = gpu.clock_ghz * 1e3, slower = gpu::measured_clock_ghz / gpu.clock_ghz;
   if (plan.gathered) {
     const double state = warps * 2.0 * matrix.image.planes * steps * tiles;
@@ -44,7 +67,7 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
   }
   const double sums = dense_sums_us + dense_sums_us_a_tile_and_entry * tiles * plan.group_batch +
                       us_a_warp_more * std::max(0.0, warps - 8.0);
-  return (tensor + shared_in_front * weights) / clock + streamed_in_front * streaming + sums * slower;
+  return (tensor + shared_in_front * weights) / clock + streaming + sums * slower;
 }
 
 }  // namespace
@@ -66,33 +89,49 @@ namespace {
 // Fitted to NVRTC 13.0 for sm_90, as gather_registers.cpp says: the least count that spills nothing, less the
 // weights.
 constexpr int base = 13;
-// Where the state is held too. The compiler asks for streamed weights as early as it can.
-constexpr int holding_base = 52, holding_streaming = 20, much_held = 48;
-constexpr int state_in_flight = 8;  // words of h on their way from shared memory, a plane
-constexpr int streaming = 8;        // addresses in L2
+// Where the state is held too.
+constexpr int holding_base = 52, holding_streaming = 8, streaming_many_tiles = 24, many_tiles = 8;
+constexpr int much_held = 48, many_sums = 40;  // with fewer, some take the place of others
+constexpr int adding_base = 34, two_steps_ahead = 4, streaming_entry = 32;
+constexpr int two_planes = 12, few_tiles = 2;  // of more tiles than so
+constexpr int state_in_flight = 8;             // words of h on their way from shared memory, a plane
+constexpr int streaming = 8;                   // addresses in L2
 constexpr int staging_of_8 =
     11;  // 8ths: words of h lie 16 bytes apart, so a quad is staged at more addresses
 
 }  // namespace
 
-int working_registers(const MmaPlan& plan, const Layout& layout, Place furthest) {
+int working_registers(const MmaPlan& plan, const Layout& layout) {
   const MatrixLayout& matrix = layout.w_hh;
   const int sums = 4 * matrix.tiles * matrix.image.planes;
-  const int step = furthest == Place::registers ? 0 : fragment_words * matrix.tiles;  // on its way
+  const bool streams = matrix.steps.l2 > 0;
+  const bool on_their_way = matrix.steps.shared > 0 || (matrix.gathered && streams);
+  const int step =
+      on_their_way ? fragment_words * (matrix.gathered ? matrix.tiles : fragments_ahead(matrix.tiles)) : 0;
   const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
   if (!matrix.gathered) {
     // Of few sums a lane has two each.
     const int chains = matrix.tiles * matrix.image.planes < 4 ? 2 : 1;
-    const int held = 4 * matrix.held_quads(plan.group_batch, plan.exchange_word);
-    return holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
-           (3 * matrix.gates + 2) * (entries - 1) + (furthest == Place::l2 ? holding_streaming : 0);
+    const int held = 4 * matrix.state_quads(plan.group_batch, plan.exchange_word).held;
+    const int streaming_step =
+        fragment_words * streamed_ahead(matrix) + (matrix.tiles > few_tiles_ahead ? 0 : two_steps_ahead);
+    const int adding =
+        adding_base + plan.warps * matrix.gates;  // the warps' sums of a unit, asked for together
+    const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
+                            std::max(0, sums - many_sums) / 2 +
+                            (matrix.image.planes > 1 && matrix.tiles > few_tiles ? two_planes : 0) +
+                            (3 * matrix.gates + 2) * (entries - 1) +
+                            (streams ? holding_streaming + 4 * matrix.image.planes + streaming_step : 0) +
+                            (streams && matrix.tiles > many_tiles ? streaming_many_tiles : 0) +
+                            (streams ? streaming_entry * (entries - 1) : 0);
+    return std::max(adding, multiplying);
   }
   const int updating = plan.warps * matrix.gates;  // sums that are asked for together
   const int receiving =
       gpu::receiving_registers(plan, layout.state, plan.units_a_cta, plan.exchange_word) * staging_of_8 / 8;
   const int multiplying = sums + state_in_flight * matrix.image.planes + step;
   return base + std::max({multiplying, updating, receiving}) + (3 * matrix.gates + 2) * entries +
-         (furthest == Place::l2 ? streaming : 0);
+         (streams ? streaming : 0);
 }
 
 }  // namespace sprnn::mma

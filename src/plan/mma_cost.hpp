@@ -10,8 +10,7 @@ namespace sprnn::mma {
 [[nodiscard]] std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem,
                                          const DirectionProblem& direction, const GpuDescription& gpu);
 
-// Of a thread, beside weights: what the compiler needs so that nothing is spilled. `furthest`: where the last
-// weights lie.
-[[nodiscard]] int working_registers(const MmaPlan& plan, const Layout& layout, Place furthest);
+// Of a thread, beside weights: what the compiler needs so that nothing is spilled.
+[[nodiscard]] int working_registers(const MmaPlan& plan, const Layout& layout);
 
 }  // namespace sprnn::mma

@@ -61,11 +61,12 @@ std::int64_t MatrixLayout::column_half(Fragment at, int lane) const noexcept {
   return 2 * (first_word(at) + fragments + word) + at.tile % 2;
 }
 
-int MatrixLayout::held_quads(int group_batch, ExchangeWord word) const noexcept {
+MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word) const noexcept {
   const int steps_a_word =
       image.planes > 1 ? 1 : 8 / static_cast<int>(std::bit_ceil(static_cast<unsigned>(group_batch)));
   const int steps_a_quad = steps_a_word * (word == ExchangeWord::tag ? 1 : 2);
-  return image.planes * ((steps.total() + steps_a_quad - 1) / steps_a_quad);
+  const auto quads = [&](int of) { return image.planes * ((of + steps_a_quad - 1) / steps_a_quad); };
+  return {quads(steps.registers + steps.shared), quads(steps.l2)};
 }
 
 Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
@@ -111,9 +112,11 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   SharedBudget budget;
   budget.available = available;
   budget.state = layout.w_hh.gathered ? layout.state.bytes() : 0;
-  // Where warps hold their own state they are apart by up to a timestep, and have sums of two.
+  // Where warps hold their own state they are apart by up to a timestep, and have sums of two; but not where
+  // they stream weights.
+  const bool two = !layout.w_hh.gathered && layout.w_hh.steps.l2 == 0;
   const std::int64_t sums = std::int64_t{4} * layout.w_hh.warps * layout.w_hh.sum_words(group_batch);
-  budget.sums = layout.w_hh.gathered ? sums : 2 * sums;
+  budget.sums = two ? 2 * sums : sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);
   return budget;
 }

@@ -19,14 +19,12 @@ using gpu::warp_lanes;
 
 inline constexpr int tile_rows = mma_tile_rows;
 inline constexpr int step_columns = 16;
-inline constexpr int column_phases = 8;   // columns of a step that one phase of ldmatrix reads together
-inline constexpr int fragment_words = 4;  // 32-bit words of a lane
-inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
-inline constexpr int held_units = 4;      // of a batch entry, in a word of the ring that a lane holds
-// Streamed by a warp that holds its state: the steps are unrolled, and of more the compiler keeps too much in
-// flight.
-inline constexpr int most_held_l2_steps = 5;
-inline constexpr int most_tiles = 16;  // of a CTA: their sums stay in registers
+inline constexpr int column_phases = 8;    // columns of a step that one phase of ldmatrix reads together
+inline constexpr int fragment_words = 4;   // 32-bit words of a lane
+inline constexpr int word_bytes = 16;      // of the image of h: 8 batch entries, a row of ldmatrix
+inline constexpr int few_tiles_ahead = 4;  // of so many tiles two steps of streamed weights are on their way
+inline constexpr int held_units = 4;       // of a batch entry, in a word of the ring that a lane holds
+inline constexpr int most_tiles = 16;      // of a CTA: their sums stay in registers
 
 // Which fragment, of all CTAs.
 struct Fragment {
@@ -65,8 +63,13 @@ struct MatrixLayout {
     const int position = k % 8 / 2 * 4 + k / 8 * 2 + k % 2;
     return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns + position;
   }
-  // 128-bit words of a lane in which such columns are exchanged: kernels/held_exchange.cuh.
-  [[nodiscard]] int held_quads(int group_batch, ExchangeWord word) const noexcept;
+  // 128-bit words of a lane in which the state of such columns is exchanged: kernels/held_exchange.cuh. Those
+  // of weights on chip are held together; those of streamed ones come one after the other.
+  struct Quads {
+    int held = 0, streamed = 0;  // of all planes
+    [[nodiscard]] int total() const noexcept { return held + streamed; }
+  };
+  [[nodiscard]] Quads state_quads(int group_batch, ExchangeWord word) const noexcept;
   // Positions of zeros that padding reads, one for each column of a phase.
   [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
     return image.zeros / word_bytes + k % column_phases;

@@ -166,6 +166,7 @@ std::string to_string(const CoverCase& c) {
   wish("lanes", c.wishes.lanes);
   wish("warps", c.wishes.warps);
   wish("groups", c.wishes.groups);
+  wish("group_batch", c.wishes.group_batch);
   wish("poll_wait_cycles", c.wishes.poll_wait_cycles);
   return fmt::format("{}; batch {}, {}, wishes [{}]{}", to_string(c.spec), c.batch, c.device,
                      fmt::join(wishes, " "), c.tagged ? ", tagged" : "");
@@ -178,7 +179,7 @@ std::vector<CoverCase> cover() {
 }
 
 std::vector<CoverCase> mma_cover() {
-  constexpr int draws = 64;
+  constexpr int draws = 96;
   std::vector<CoverCase> cases;
   for (std::uint64_t seed = 1; seed <= draws; ++seed) {
     Random random(seed);
@@ -199,6 +200,7 @@ std::vector<CoverCase> mma_cover() {
     if (random.chance(0.25)) c.wishes.stamps = false;
     if (random.chance(0.5)) c.wishes.warps = one_of(4, 8, 12, 16);
     if (random.chance(0.3)) c.wishes.groups = 1;
+    if (random.chance(0.3)) c.wishes.group_batch = std::min(static_cast<int>(c.batch), one_of(4, 8, 16));
     c.tagged = random.chance(0.3);
     cases.push_back(c);
   }

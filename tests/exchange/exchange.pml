@@ -94,7 +94,7 @@ byte view[GRID * RINGS * RING];        /* the last value that a CTA has seen of 
 byte image[GRID * READ];               /* shared memory: the values staged by a CTA */
 #if HELD
 byte sums[GRID * 2 * THREADS];         /* shared memory, two sets: which h a thread's share of the product is of */
-#ifdef ONE_SET_OF_SUMS
+#if defined(ONE_SET_OF_SUMS) || defined(STREAMED) /* of streamed weights: one set, and a barrier before it is written */
 #define SET(v) 0
 #else
 #define SET(v) ((v) & 1)
@@ -332,6 +332,9 @@ inline publish(the_ring, v) {
 /* The product: reads the whole image, also where it is anything because a wait was given up. */
 #if HELD
 inline product() {
+#ifdef STREAMED
+  meet();
+#endif
   d_step { /* of what this thread polled itself */
     SUM(want, lane) = want;
     i = 0;

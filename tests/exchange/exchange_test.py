@@ -40,6 +40,8 @@ CONFIGURATIONS = {
     "held, 2 threads": "HELD=1 THREADS=2 WORDS=2 STEPS=4",
     "held, give-up, 2 threads": "HELD=1 THREADS=2 EXPIRIES=1 STEPS=3",
     "held, a CTA dies": "HELD=1 CTAS=3 EXPIRIES=1 DEAD=1 STEPS=3",
+    "held, streamed, 2 threads": "HELD=1 STREAMED THREADS=2 WORDS=2 STEPS=4",
+    "held, streamed, give-up, 2 threads": "HELD=1 STREAMED THREADS=2 EXPIRIES=1 STEPS=3",
     "held, grid barrier, 2 threads": "HELD=1 BARRIER=1 THREADS=2 WORDS=2 STEPS=4",
     "grid barrier": "BARRIER=1 CTAS=3 STEPS=5",
     "grid barrier, 2 groups": "BARRIER=1 GROUPS=2 STEPS=4",

@@ -92,6 +92,42 @@ void add_oracle_cases(std::vector<Case>& cases) {
                               {d.chunk, d.batch_first});
          }});
   }
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Random random(seed);
+    const auto one_of = [&](std::initializer_list<int> all) {
+      return all.begin()[random.integer(0, static_cast<std::int64_t>(all.size()) - 1)];
+    };
+    Drawn d = draw(2000 + seed);
+    if (d.spec.dtype == DType::fp32) d.spec.dtype = DType::fp16;
+    d.spec.projection = 0;
+    d.batch = one_of({5, 9, 16, 17, 40});
+    GpuWishes wishes{.strategy = GpuStrategy::dense_mma, .groups = one_of({1, 2})};
+    wishes.group_batch = std::min<int>(one_of({1, 2, 3, 4, 8, 8, 9, 16}), static_cast<int>(d.batch));
+    cases.push_back({fmt::format("dense-mma, groups and batches: {} steps, batch {}{}{}{}, {} x {}, {}",
+                                 d.steps, d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
+                                 d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
+                                 d.batch_first ? ", batch first" : "", *wishes.groups, *wishes.group_batch,
+                                 to_string(d.spec)),
+                     [d, wishes] {
+                       const Model model = random_model(d.spec);
+                       return check_model(model,
+                                          random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                                          find_gpu(0), wishes, {d.chunk, d.batch_first});
+                     }});
+  }
+  // So large that weights are streamed.
+  for (const auto& [cell, hidden, batch] : {std::tuple{tanh_cell(), 5700, 4},
+                                            {lstm_cell(), 2500, 9},
+                                            {gru_cell(), 3000, 20},
+                                            {relu_cell(), 6000, 1}}) {
+    const ModelSpec spec{.cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = 0.02};
+    cases.push_back({fmt::format("dense-mma, streamed: 8 steps, batch {}, {}", batch, to_string(spec)),
+                     [spec, batch = batch] {
+                       const Model model = random_model(spec);
+                       return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0),
+                                          {.strategy = GpuStrategy::dense_mma});
+                     }});
+  }
   for (const std::int64_t hidden : {1000, 2304}) {
     for (const Cell& cell : standard_cells()) {
       for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {

@@ -14,12 +14,12 @@ namespace {
 
 constexpr std::int64_t steps = 5;
 
-// Pairs in registers, in shared memory and in L2.
-Device cramped_gpu() {
+// Weights in registers, in shared memory and in L2.
+Device cramped_gpu(int sms, int registers, std::int64_t shared) {
   GpuDescription gpu = tiny_gpu().gpu();
-  gpu.sm_count = 2;
-  gpu.max_registers_per_thread = 112;
-  gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = 8192;
+  gpu.sm_count = sms;
+  gpu.max_registers_per_thread = registers;
+  gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = shared;
   return {"cramped", gpu};
 }
 
@@ -45,6 +45,11 @@ std::vector<Path> paths() {
     large_spec.hidden = 90;
     large_spec.density = 0.6;
     return large_spec;
+  };
+  const auto sized = [&](std::int64_t hidden, const Cell& cell, DType dtype) {
+    ModelSpec sized_spec = spec(cell, dtype);
+    sized_spec.hidden = hidden;
+    return sized_spec;
   };
   const GpuWishes dense_mma{.strategy = GpuStrategy::dense_mma},
       vector_mma{.strategy = GpuStrategy::vector_mma};
@@ -95,6 +100,12 @@ std::vector<Path> paths() {
     add("two planes", spec(lstm_cell(), bf16), {.group_batch = 11}, 11);
     add("three planes, groups", spec(gru_cell(), fp16), {.groups = 2, .group_batch = 20}, 40);
     add("grid barrier", spec(lstm_cell(), fp16), {.stamps = false});
+    if (wishes.strategy == GpuStrategy::dense_mma) {
+      add("streamed weights", sized(150, lstm_cell(), fp16), {.group_batch = 8, .warps = 4}, 8);
+      add("streamed weights, one entry", sized(400, relu_cell(), bf16), {.warps = 4}, 1);
+      add("streamed weights, grid barrier", sized(400, tanh_cell(), fp16), {.warps = 4, .stamps = false}, 4);
+      add("streamed weights, two planes", large(gru_cell(), fp16), {.group_batch = 9, .warps = 4}, 18);
+    }
     all.push_back({"mma",
                    fmt::format("{}, a state without a stamp", name),
                    spec(gru_cell(), fp16),
@@ -110,7 +121,8 @@ std::vector<Path> paths() {
   both.directions = Directions::both;
   all.push_back({"input", "two layers, both directions", both, {}, 3, Lengths::mixed});
   for (Path& path : all) {
-    path.cramped = std::string_view(path.what).starts_with("registers,");
+    path.cramped =
+        path.what.starts_with("registers,") || path.what.find("streamed weights") != std::string::npos;
     path.wishes.w_ih = std::string_view(path.group) == "dense" ? InputStorage::dense : InputStorage::csr;
     if (!path.wishes.strategy) path.wishes.strategy = GpuStrategy::gather;
     if (!path.cramped) path.wishes.ctas = 4;  // so small a layer would be given one alone
@@ -119,18 +131,22 @@ std::vector<Path> paths() {
 }
 
 CaseResult run_path(const Path& path) {
+  const bool holds = path.wishes.strategy == GpuStrategy::dense_mma;
+  const Device device = !path.cramped ? find_gpu(0)
+                        : holds       ? cramped_gpu(6, 176, 16384)
+                                      : cramped_gpu(2, 112, 8192);
   const Model model = random_model(path.spec);
   Inputs inputs = random_inputs(model, steps, path.batch, 2, path.lengths);
   for (float& h : inputs.h0) h *= path.h0_scale;
-  const CaseResult on_host =
-      check_model(model, inputs, path.cramped ? cramped_gpu() : find_gpu(0), path.wishes, path.way);
+  const CaseResult on_host = check_model(model, inputs, device, path.wishes, path.way);
   if (!on_host.passed()) return on_host;
-  const auto packed =
-      pack_for(model, path.cramped ? cramped_gpu() : find_gpu(0), static_cast<int>(path.batch), path.wishes);
-  for (const char* place : {"w_hh.registers", "w_hh.shared", "w_hh.l2"}) {
-    if (path.cramped && packed->directions[0].section(place).size() == 0)
+  const auto packed = pack_for(model, device, static_cast<int>(path.batch), path.wishes);
+  for (const char* place : {"w_hh.registers", "w_hh.shared"}) {
+    if (path.what.starts_with("registers,") && packed->directions[0].section(place).size() == 0)
       return {0, 0, fmt::format("{} is empty: the case does not cover it", place)};
   }
+  if (path.cramped && packed->directions[0].section("w_hh.l2").size() == 0)
+    return {0, 0, "w_hh.l2 is empty: the case does not cover it"};
   const auto session = cuda_session(packed, path.batch);
   const Errors errors = compare(model, inputs, run_on_device(*session, inputs, path.way));
   return {std::max(errors.error, on_host.error), errors.bound, ""};

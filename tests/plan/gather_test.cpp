@@ -275,7 +275,7 @@ TEST(GatherPlan, WhatCannotExistIsRefused) {
   Device small = find_device("h100");
   std::get<GpuDescription>(small.description).shared_bytes_per_block = 8192;
   try {
-    (void)make_plan(problem(tanh_cell(), 16384, 1, 0.01), small);
+    (void)make_plan(problem(tanh_cell(), 16384, 1, 0.01), small, {{}, {.strategy = GpuStrategy::gather}});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::unsupported);

@@ -180,7 +180,7 @@ std::int64_t projection_columns(const KernelShape& shape) {
 std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShape& shape) {
   if (holds_state(shape)) {
     const mma::MatrixLayout& w_hh = std::get<MmaShape>(shape.product).layout.w_hh;
-    return std::int64_t{shape.frame.threads} * w_hh.held_quads(shape.plan.group_batch, word);
+    return std::int64_t{shape.frame.threads} * w_hh.state_quads(shape.plan.group_batch, word).total();
   }
   const int entries = 16 / static_cast<int>(size_of(shape.dtype)) - (word == ExchangeWord::tag ? 1 : 0);
   const std::int64_t slice = std::int64_t{units_a_cta} * shape.plan.group_batch;

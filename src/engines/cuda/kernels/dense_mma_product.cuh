@@ -9,11 +9,15 @@
 template <class M>
 class Product {
  public:
-  // A warp may be a timestep ahead of those that still add up the sums of the last one.
-  static constexpr int sum_buffers = 2, sum_bytes = WarpSums<M>::bytes;
+  // A warp may be a timestep ahead of those that still add up the sums of the last one. Where it streams weights they
+  // are done long before it is: it waits for them, and the room of the second set is for weights.
+  static constexpr int sum_buffers = M::l2_steps > 0 ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
-      : weights_(arrays, cta, shared_weights) {}
+      : weights_(arrays, cta, shared_weights) {
+#pragma unroll
+    for (int f = 0; f < streamed_ahead && M::l2_steps > 0; ++f) load_streamed(f / M::tiles, f % M::tiles, streamed_[f]);
+  }
 
   __device__ __forceinline__ static void place_sums(const MatrixArrays&, int, int unit, int b, u32 (&places)[GATES]) {
     places[0] = WarpSums<M>::place(unit, b);
@@ -22,34 +26,31 @@ class Product {
     WarpSums<M>::add(sums, places[0], total);
   }
 
-  // `nonfinite`: the warp's state holds a NaN or an infinity.
-  __device__ __forceinline__ void run(const HeldState<M>& state, u32 sums, bool nonfinite) const {
-    if (nonfinite) {
-      sum_stored_weights(state, sums);
-      return;
-    }
+  // `columns`: the state of the warp's (held_exchange.cuh).
+  template <class Columns>
+  __device__ __forceinline__ void run(Columns& columns, u32 sums) {
     Sums sum[chains] = {};
-    u32 coming[M::tiles][4];
-    load(0, coming);
+    u32 coming[ahead][4];  // from shared memory
+#pragma unroll
+    for (int f = 0; f < ahead; ++f) load_shared_fragment(f, coming[f]);
     // Steps whose weights are in registers fill the time that those of the others take to come.
 #pragma unroll
-    for (int s = 0; s < M::steps; ++s) {
+    for (int s = 0; s < M::register_steps || s < M::shared_steps; ++s) {
       if (s < M::register_steps) {
         u32 b[planes][2];
-        state.operand(s, b);
+        columns.operand(s, b);
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) multiply(sum[s % chains][tile], weights_.held(s, tile), b);
       }
-      if (s < further) {
+      if (s < M::shared_steps) {
         u32 b[planes][2];
-        state.operand(M::register_steps + s, b);
+        columns.operand(M::register_steps + s, b);
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
-          multiply(sum[s % chains][tile], coming[tile], b);
-          load(s + 1, tile, coming[tile]);
+          const int f = s * M::tiles + tile;
+          multiply(sum[s % chains][tile], coming[f % ahead], b);
+          load_shared_fragment(f + ahead, coming[f % ahead]);
         }
-        // Else the compiler asks for all that is streamed at once, and spills what it gets.
-        if (s >= M::shared_steps) __syncwarp();
       }
     }
 #pragma unroll
@@ -57,66 +58,90 @@ class Product {
 #pragma unroll
       for (int i = 0; i < planes * 4; ++i) sum[0][tile][i / 4][i % 4] += sum[chains - 1][tile][i / 4][i % 4];
     }
+    if constexpr (M::l2_steps > 0) stream(columns, sum[0]);
+    const bool nonfinite = columns.end_nonfinite();
+    if (sum_buffers == 1) __syncthreads();
     WarpSums<M>::leave(sum[0], sums);
+    if (nonfinite) sum_stored_weights(columns, sums);
   }
 
  private:
   using Sums = typename Fragments<M>::Sums;
+  using Quads = HeldQuads<M, H_WORD>;
   static constexpr int planes = Fragments<M>::planes;
   // A product waits for the last one that adds to the same sums.
-  static constexpr int chains = M::tiles * planes < 4 && M::steps > 1 ? 2 : 1;
-  static constexpr int further = M::shared_steps + M::l2_steps;
+  static constexpr int chains = M::tiles * planes < 4 && M::register_steps + M::shared_steps > 1 ? 2 : 1;
+  static constexpr int ahead = fragments_ahead<M>();
+  // Memory takes longer: also the next step's, where there are few tiles.
+  static constexpr bool two_steps = M::tiles <= 4 && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
+  static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
 
   __device__ __forceinline__ static void multiply(float (&sum)[planes][4], const u32 (&weights)[4], const u32 (&b)[planes][2]) {
 #pragma unroll
     for (int plane = 0; plane < planes; ++plane) multiply_add(sum[plane], weights, b[plane]);
   }
 
-  // Of step `s` of those behind the registers, if there is one.
-  __device__ __forceinline__ void load(int s, int tile, u32 (&words)[4]) const {
-    if (s >= further) return;
-    if (s < M::shared_steps) {
-      Fragments<M>::take(*weights_.shared().fragment(s, tile), words);
-    } else {
-      Fragments<M>::take(__ldcg(weights_.l2().fragment(s - M::shared_steps, tile)), words);
+  // Of those in shared memory, if there are so many: [step][tile].
+  __device__ __forceinline__ void load_shared_fragment(int f, u32 (&words)[4]) const {
+    if (f < M::shared_steps * M::tiles) Fragments<M>::take(*weights_.shared().fragment(f / M::tiles, f % M::tiles), words);
+  }
+
+  // The steps whose weights come from L2 or memory: any number, in a rolled loop.
+  template <class Columns>
+  __device__ __forceinline__ void stream(Columns& columns, Sums& sum) {
+#pragma unroll 1
+    for (int quad = 0; quad < Quads::streamed; ++quad) {
+      u64 words[planes][Quads::words];
+      columns.take_streamed(quad, words);
+#pragma unroll
+      for (int i = 0; i < Quads::steps; ++i) {
+        const int s = quad * Quads::steps + i;
+        if (M::l2_steps % Quads::steps != 0 && s >= M::l2_steps) break;
+        u32 b[planes][2];
+#pragma unroll
+        for (int plane = 0; plane < planes; ++plane) hand_down<Quads>(words[plane][i / Quads::parts], i % Quads::parts, b[plane]);
+#pragma unroll
+        for (int tile = 0; tile < M::tiles; ++tile) {
+          u32(&place)[4] = streamed_[(i * M::tiles + tile) % streamed_ahead];
+          multiply(sum[tile], place, b);
+          // The last ones load the next timestep's first.
+          const int behind = s + (tile + streamed_ahead) / M::tiles;
+          load_streamed(behind < M::l2_steps ? behind : behind - M::l2_steps, (tile + streamed_ahead) % M::tiles, place);
+        }
+      }
     }
   }
-  __device__ __forceinline__ void load(int s, u32 (&words)[M::tiles][4]) const {
-#pragma unroll
-    for (int tile = 0; tile < M::tiles; ++tile) load(s, tile, words[tile]);
+  __device__ __forceinline__ void load_streamed(int s, int tile, u32 (&words)[4]) const {
+    Fragments<M>::take(__ldcg(weights_.l2().fragment(s, tile)), words);
   }
 
   // The rare product, weights from memory; a lane sums what it has of a fragment.
-  __device__ __forceinline__ void sum_stored_weights(const HeldState<M>& state, u32 sums) const {
+  template <class Columns>
+  __device__ __forceinline__ void sum_stored_weights(const Columns& columns, u32 sums) const {
     const int cta = weights_.opaque_cta();
 #pragma unroll 1
     for (int tile = 0; tile < M::tiles; ++tile) {
-#pragma unroll
-      for (int plane = 0; plane < planes; ++plane) {
 #pragma unroll 1
-        for (int b = plane * 8; b < GROUP_BATCH && b < plane * 8 + 8; ++b) {
-          const int owner = b % 8 * 4 + threadIdx.x % 4;  // the lane that has this one's columns of batch entry b
-          float low = 0.0f, high = 0.0f;                  // of rows lane / 4 and lane / 4 + 8
+      for (int entry = 0; entry < GROUP_BATCH; ++entry) {
+        float low = 0.0f, high = 0.0f;  // of rows lane / 4 and lane / 4 + 8
+#pragma unroll 1
+        for (int s = 0; s < M::steps; ++s) {
+          u32 h[2];
+          columns.again(s, entry / 8, entry % 8, h);
+          int step = s;
+          const auto block = weights_.stored(step, cta);
+          const uint4 a = *block.fragment(step, tile);
 #pragma unroll
-          for (int s = 0; s < M::steps; ++s) {
-            int step = s;
-            const auto block = weights_.stored(step, cta);
-            const uint4 a = *block.fragment(step, tile);
-            u32 operand[planes][2];
-            state.operand(s, operand);
-            const u32 h[2] = {__shfl_sync(~0u, operand[plane][0], owner), __shfl_sync(~0u, operand[plane][1], owner)};
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-              add_stored(low, k < 2 ? a.x : a.z, k % 2, entry_of<Element>(h, k));
-              add_stored(high, k < 2 ? a.y : a.w, k % 2, entry_of<Element>(h, k));
-            }
-            __syncwarp();
+          for (int k = 0; k < 4; ++k) {
+            add_stored(low, k < 2 ? a.x : a.z, k % 2, entry_of<Element>(h, k));
+            add_stored(high, k < 2 ? a.y : a.w, k % 2, entry_of<Element>(h, k));
           }
-          WarpSums<M>::leave(sum_of_columns(low), sum_of_columns(high), tile, b, sums);
         }
+        WarpSums<M>::leave(sum_of_columns(low), sum_of_columns(high), tile, entry, sums);
       }
     }
   }
 
   Fragments<M> weights_;
+  u32 streamed_[streamed_ahead][4];  // on their way, from one timestep to the next
 };

@@ -13,7 +13,6 @@ template <class Image, Word W>
 class Exchange {
  public:
   static constexpr int first_step = 0;  // the number of the state that a run starts from: all CTAs load all of it
-  using State = unsigned char*;         // the image
 
   static constexpr int entries = Image::units_a_cta * GROUP_BATCH;  // of a slice
   static constexpr int entries_a_quad = 16 / Element::bytes - (W == Word::tag ? 1 : 0);
@@ -55,12 +54,12 @@ class Exchange {
   __device__ __forceinline__ void watch(u32 bits, u32 step) const {
     if (WATCH_NONFINITE && (bits & Element::exponent) == Element::exponent) note_nonfinite(step);
   }
-  __device__ __forceinline__ bool is_nonfinite(u32 step, const State&) const {
+  __device__ __forceinline__ bool is_nonfinite(u32 step) const {
     return WATCH_NONFINITE && load_shared_word(nonfinite_after_) == step + 1;
   }
 
   // The state that a run starts from. The threads have yet to meet.
-  __device__ __forceinline__ void begin(const Arguments& a, int first_entry, const u32 (&)[entries_a_thread], State image) const {
+  __device__ __forceinline__ void begin(const Arguments& a, int first_entry, const u32 (&)[entries_a_thread], unsigned char* image) const {
     for (int i = threadIdx.x; i < CTAS * entries; i += THREADS) {
       const int unit = a.output_map[i / GROUP_BATCH], b = first_entry + i % GROUP_BATCH;
       if (unit < 0 || b >= a.batch) continue;
@@ -73,18 +72,18 @@ class Exchange {
   // The state after `step` steps: waits until all of it is there, stages it, and lets the threads meet. If it is given
   // up, what is staged is anything, and so is what is computed from it; the next `publish` says so.
   template <class WhileWaiting>
-  __device__ __forceinline__ void receive(u32 step, State image, const Deadline& deadline, WhileWaiting&& while_waiting) {
+  __device__ __forceinline__ void receive(u32 step, unsigned char* image, const Deadline& deadline, WhileWaiting&& while_waiting) {
     ring_.wait_to_poll(step, deadline);
     const u64* const own = polled_ + static_cast<i64>(step & 1) * slot_words_;
     // In one round, unless the registers were planned for fewer polls.
 #pragma unroll 1
     for (int first = 0; first < quads_a_thread; first += polls_at_once) {
       Quad v[polls_at_once];
-      ring_.poll(
-          v, own, thread_, [&](int i) { return has_quad(first + i); }, [&](int i) { return (first + i) * THREADS; },
-          [&](int, const Quad& quad) { return Codec::is_fresh(quad, step); }, deadline, [&] {
-            if (first == 0) while_waiting();
-          });
+      const auto wants = [&](int i) { return has_quad(first + i); };
+      const auto quad = [&](int i) { return (first + i) * THREADS; };
+      ring_.ask(v, own, wants, quad);
+      if (first == 0) while_waiting();
+      ring_.wait(v, own, thread_, wants, quad, [&](int, const Quad& q) { return Codec::is_fresh(q, step); }, deadline);
       // exchange: stage
 #pragma unroll
       for (int i = 0; i < polls_at_once; ++i) {
@@ -100,7 +99,7 @@ class Exchange {
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ...: the state after `step` steps.
   // By all threads, which must have met since the last product: nobody reads the image any more.
   // False: this CTA has given up, and nothing is published.
-  __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], State image) {
+  __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char* image) {
     if constexpr (W == Word::tag) {
       // Tagged quads take entries of several threads, by way of the image.
 #pragma unroll

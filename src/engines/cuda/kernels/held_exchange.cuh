@@ -5,144 +5,227 @@
 // A word is four neighbouring units of one batch entry. Operand B has room for 8 batch entries, a lane for each and
 // four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next steps' words, and hand
 // them down when it is their turn.
+//
+// Of steps whose weights are on chip all words are asked for together. Those of streamed weights come a quad at a time,
+// the next one asked for when one is taken.
 #pragma once
 
 #include "arguments.cuh"
 #include "ring.cuh"
 
-// The state of the columns of a warp's steps, as a lane holds it.
-template <class M>
-struct HeldState {
+// Which quad of a lane holds the words of which steps. `M` is the matrix that reads the state (plan.cuh), `W` its word.
+template <class M, Word W>
+struct HeldQuads {
   static constexpr int planes = M::Image::planes;  // of 8 batch entries
   static constexpr int entries = planes > 1 ? 8 : power_of_two_from(GROUP_BATCH);
-  static constexpr int parts = 8 / entries;                   // steps side by side in a warp's lanes
-  static constexpr int words = divide_up(M::steps, parts);    // 64 bits each, of a plane: step w * parts + the lane's part
+  static constexpr int parts = 8 / entries;  // steps side by side in a warp's lanes
+  static constexpr int words = W == Word::tag ? 1 : 2;  // a quad; a tag takes the upper half
+  static constexpr int steps = words * parts;           // a quad
+  static constexpr int held_steps = M::register_steps + M::shared_steps;
+  static constexpr int held = divide_up(held_steps, steps);  // quads of a lane, of a plane
+  static constexpr int streamed = divide_up(M::l2_steps, steps);
+  static constexpr int a_plane = held + streamed;
+  static constexpr int a_lane = planes * a_plane;
+  static constexpr int a_slot = THREADS * a_lane;  // of a group: [warp][plane][quad][lane]
 
-  u32 word[planes][words][2];
-  bool nonfinite;  // for all lanes of a warp: one of them has a NaN or an infinity
-
-  __device__ __forceinline__ explicit HeldState(unsigned char*) {}
-
-  // Of lane l: batch entry of a plane, which of the steps side by side, which four units of 16.
+  // Of a step: its quad of a plane, and its place among the quad's: word * parts + part.
+  __device__ __forceinline__ static int quad_of(int step) {
+    return step < held_steps ? step / steps : held + (step - held_steps) / steps;
+  }
+  __device__ __forceinline__ static int place_in_quad(int step) {
+    return step < held_steps ? step % steps : (step - held_steps) % steps;
+  }
+  // Of lane l: batch entry of a plane, which of the steps side by side; l % 4: which four units of 16.
   __device__ __forceinline__ static int entry_of_lane(int lane) { return lane / 4 % entries; }
   __device__ __forceinline__ static int part_of_lane(int lane) { return lane / 4 / entries; }
   __device__ __forceinline__ static int lane_of(int entry, int part, int four) { return (part * entries + entry) * 4 + four; }
-
-  // Operand B of a step; what it has of entries that there are not is anything.
-  __device__ __forceinline__ void operand(int step, u32 (&b)[planes][2]) const {
-#pragma unroll
-    for (int plane = 0; plane < planes; ++plane) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const u32 own = word[plane][step / parts][i];
-        b[plane][i] = step % parts == 0 ? own : __shfl_down_sync(~0u, own, step % parts * entries * 4);
-      }
-    }
-  }
 };
 
-// `M` is the matrix that reads the state (plan.cuh), `W` its word.
+// Operand B from the words of which this lane has `own`; what it has of entries that there are not is anything.
+template <class Quads>
+__device__ __forceinline__ void hand_down(u64 own, int part, u32 (&b)[2]) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const u32 half = static_cast<u32>(own >> (32 * i));
+    b[i] = part == 0 ? half : __shfl_down_sync(~0u, half, part * Quads::entries * 4);
+  }
+}
+
 template <class M, Word W>
 class HeldExchange {
  public:
+  using Quads = HeldQuads<M, W>;
   static constexpr int first_step = 1;  // the number of the state that a run starts from: it is exchanged like all others
-  using State = HeldState<M>;           // the ring is [warp][plane][two words (tag: word)][lane] quads; a tag takes the upper half
 
   static constexpr int entries = M::Image::units_a_cta * GROUP_BATCH;  // of a slice
   static constexpr int entries_a_thread = divide_up(entries, THREADS);
 
-  static constexpr i64 words(int groups) { return 4ll * groups * quads; }  // of the ring of all groups
+  static constexpr i64 words(int groups) { return 4ll * groups * Quads::a_slot; }  // of the ring of all groups
   // Of a CTA's slice: four neighbouring lanes have a word.
   __device__ __forceinline__ static int unit_of(int entry) { return entry / (4 * GROUP_BATCH) * 4 + entry % 4; }
   __device__ __forceinline__ static int batch_of(int entry) { return entry / 4 % GROUP_BATCH; }
 
   __device__ __forceinline__ HeldExchange(u64* ring, int groups, const Role& role, u32* barrier, u32 given_up,
                                           int poll_wait)
-      : ring_(role, barrier, given_up, poll_wait), slot_words_(2 * quads * groups), warp_(threadIdx.x / 32), lane_(threadIdx.x % 32) {
-    u64* const own = ring + 2 * quads * role.group;
-    first_quad_ = warp_ * quads_a_lane * 32 + lane_;
-    polled_ = own + 2 * first_quad_;
-    words_ = words_here(State::planes - 1);
-    words_of_full_planes_ = words_here(0);
+      : ring_(role, barrier, given_up, poll_wait), words_(ring), slot_words_(2 * Quads::a_slot * groups) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int own = 2 * Quads::a_slot * role.group;
+    polled_ = own + 2 * first_quad();
+    const int units = published_units - warp * M::steps * 16 - lane % 4 * 4;
+    const bool any = units > 0 && Quads::entry_of_lane(lane) < GROUP_BATCH;
+    const int steps = !any ? 0 : units > M::steps * 16 ? M::steps : (units + 15) / 16;  // somebody publishes
+    const int part = Quads::part_of_lane(lane);
+    held_words_ = words_of(min(steps, Quads::held_steps) - part);
+    streamed_words_ = words_of(steps - Quads::held_steps - part);
 #pragma unroll
     for (int i = 0; i < entries_a_thread; ++i) {
       const int entry = threadIdx.x + i * THREADS, b = batch_of(entry);
       const int unit = role.cta * M::Image::units_a_cta + unit_of(entry);
-      const int warp = unit / 16 / M::steps, step = unit / 16 % M::steps;
-      const int word = step / State::parts;
-      const int quad = (warp * State::planes + b / 8) * quads_a_plane + word / words_a_quad;
+      const int reader = unit / 16 / M::steps, step = unit / 16 % M::steps, place = Quads::place_in_quad(step);
+      const int quad = (reader * Quads::planes + b / 8) * Quads::a_plane + Quads::quad_of(step);
       // No column reads what lies behind the last step: units that there are not.
-      const bool publishes = entry % 4 == 0 && entry < entries && warp < THREADS / 32;
-      const int lane = State::lane_of(b % 8, step % State::parts, unit % 16 / 4);
-      published_[i] = publishes ? own + 2 * (quad * 32 + lane) + word % words_a_quad : nullptr;
+      const bool publishes = entry % 4 == 0 && entry < entries && reader < THREADS / 32;
+      const int reader_lane = Quads::lane_of(b % 8, place % Quads::parts, unit % 16 / 4);
+      published_[i] = publishes ? own + 2 * (quad * 32 + reader_lane) + place / Quads::parts : -1;
     }
   }
-
-  __device__ __forceinline__ static bool is_nonfinite(u32, const State& state) { return state.nonfinite; }
 
   // The state that a run starts from, of which this thread has `bits`.
   __device__ __forceinline__ void begin(const Arguments&, int, const u32 (&bits)[entries_a_thread], unsigned char* memory) {
     publish(first_step, bits, memory);
   }
 
-  // State number `step`: waits until all of the warp's columns are there. If it is given up, what is not is anything,
-  // and so is what is computed from it; the next `publish` says so.
-  template <class WhileWaiting>
-  __device__ __forceinline__ void receive(u32 step, State& state, const Deadline& deadline, WhileWaiting&& while_waiting) {
-    ring_.wait_to_poll(step, deadline);
-    const u64* const own = polled_ + static_cast<i64>(step & 1) * slot_words_;
-    u64 flags = 0;
-    bool nonfinite = false;
-    // In one round, unless the registers were planned for fewer polls.
+  // State number `step`, as a lane holds it while the product of its warp goes through it: what is held, then the
+  // streamed quads. If a wait is given up, what is not there is anything, and so is what is computed from it; the next
+  // `publish` says so.
+  class Columns {
+   public:
+    __device__ __forceinline__ Columns(HeldExchange& exchange, u32 step, const Deadline& deadline)
+        : exchange_(exchange), step_(step), deadline_(deadline) {}
+
+    // Returns when all held words are there.
+    template <class WhileWaiting>
+    __device__ __forceinline__ void receive(WhileWaiting&& while_waiting) {
+      exchange_.ring_.wait_to_poll(step_, deadline_);
+      if constexpr (Quads::held == 0) {
+        ask_streamed(0);
+        while_waiting();
+      }
+      // In one round, unless the registers were planned for fewer polls.
 #pragma unroll
-    for (int first = 0; first < quads_a_lane; first += polls_at_once) {
-      Quad v[polls_at_once];
-      const auto plane_of = [&](int i) { return (first + i) / quads_a_plane; };
-      const auto word_of = [&](int i) { return (first + i) % quads_a_plane * words_a_quad; };
-      ring_.poll(
-          v, own, first_quad_, [&](int i) { return has_word(plane_of(i), word_of(i)); }, [&](int i) { return (first + i) * 32; },
-          [&](int i, const Quad& quad) {
-            if constexpr (W == Word::tag) return Codec::is_fresh(quad, step);
-            return Codec::is_fresh(quad.low, step) && (Codec::is_fresh(quad.high, step) || !has_word(plane_of(i), word_of(i) + 1));
-          },
-          deadline, [&] {
-            if (first == 0) while_waiting();
-          });
-      // Words that nobody polls or publishes are zero.
+      for (int first = 0; first < all_held; first += polls_at_once) {
+        Quad v[polls_at_once];
+        const auto plane_of = [&](int i) { return (first + i) / at_least_one(Quads::held); };
+        const auto quad_of = [&](int i) { return (first + i) % at_least_one(Quads::held); };
+        const auto has = [&](int i, int w) { return first + i < all_held && exchange_.has_held(plane_of(i), quad_of(i) * Quads::words + w); };
+        const auto wants = [&](int i) { return has(i, 0); };
+        const auto place = [&](int i) { return exchange_.place(plane_of(i), quad_of(i)); };
+        exchange_.ring_.ask(v, from(), wants, place);
+        if (first == 0) {
+          if constexpr (Quads::streamed > 0) ask_streamed(0);
+          while_waiting();
+        }
+        exchange_.ring_.wait(
+            v, from(), first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
 #pragma unroll
-      for (int i = 0; i < polls_at_once; ++i) {
-        if (first + i >= quads_a_lane) continue;
-        const u64 words[] = {v[i].low, v[i].high};
-#pragma unroll
-        for (int w = word_of(i); w < word_of(i) + words_a_quad && w < State::words; ++w) {
-          u64 word = words[w - word_of(i)];
-          if constexpr (W == Word::stamp) {
-            flags |= word;
-            word = Codec::without_stamp(word);
-          }
-          if constexpr (!can_flag) nonfinite |= Codec::any_nonfinite(word);
-          state.word[plane_of(i)][w][0] = static_cast<u32>(word);
-          state.word[plane_of(i)][w][1] = static_cast<u32>(word >> 32);
+        for (int i = 0; i < polls_at_once; ++i) {
+          if (first + i < all_held) take(v[i], word_[plane_of(i)][quad_of(i)]);  // words that nobody publishes are zero
         }
       }
+      __syncwarp();
+      // Here, so that one predicate is left of them.
+      if constexpr (can_flag) nonfinite_ = Codec::is_flagged(flags_);
+      flags_ = 0;
     }
-    if constexpr (can_flag) {
-      nonfinite = Codec::is_flagged(flags);  // a bounded value is a NaN or finite
-      if (nonfinite) unflag(state);
+
+    // Operand B of a held step.
+    __device__ __forceinline__ void operand(int step, u32 (&b)[Quads::planes][2]) const {
+      const int place = Quads::place_in_quad(step);
+#pragma unroll
+      for (int plane = 0; plane < Quads::planes; ++plane)
+        hand_down<Quads>(word_[plane][Quads::quad_of(step)][place / Quads::parts], place % Quads::parts, b[plane]);
     }
-    state.nonfinite = __any_sync(~0u, nonfinite);
-    Codec::fence();
-  }
+
+    // The words of the next streamed quad.
+    __device__ __forceinline__ void take_streamed(int quad, u64 (&words)[Quads::planes][Quads::words]) {
+      const auto has = [&](int plane, int w) { return exchange_.has_streamed(plane, quad * Quads::words + w); };
+      bool there = true;
+#pragma unroll
+      for (int plane = 0; plane < Quads::planes; ++plane) there &= !has(plane, 0) || is_there(coming_[plane], step_, has(plane, 1));
+      if (!__all_sync(~0u, there)) {
+        exchange_.ring_.wait(
+            coming_, from(), first_quad(), [&](int plane) { return has(plane, 0); },
+            [&](int plane) { return exchange_.place(plane, Quads::held + quad); },
+            [&](int plane, const Quad& q) { return is_there(q, step_, has(plane, 1)); }, deadline_);
+        __syncwarp();
+      }
+#pragma unroll
+      for (int plane = 0; plane < Quads::planes; ++plane) {
+        take(coming_[plane], words[plane]);
+        coming_[plane] = {};
+      }
+      if (quad + 1 < Quads::streamed) ask_streamed(quad + 1);
+    }
+
+    // After all was taken. The same for all lanes of a warp: whether one of them had a NaN or an infinity.
+    __device__ __forceinline__ bool end_nonfinite() const {
+      Codec::fence();
+      return __any_sync(~0u, nonfinite_ || (can_flag && Codec::is_flagged(flags_)));
+    }
+    // For the rare product: operand B of a step and one batch entry. Anew from the ring, where it is until this CTA has
+    // published.
+    __device__ __forceinline__ void again(int step, int plane, int entry, u32 (&h)[2]) const {
+      const int place = Quads::place_in_quad(step);
+      const Quad v = Codec::load(from() + 2 * exchange_.place(plane, Quads::quad_of(step)));
+      u64 word = place / Quads::parts == 0 ? v.low : v.high;
+      if constexpr (W == Word::stamp) word = Codec::without_stamp(word);
+      if constexpr (can_flag) word = Codec::unflagged(word);
+      const int owner = Quads::lane_of(entry, place % Quads::parts, threadIdx.x % 4);
+      h[0] = __shfl_sync(~0u, static_cast<u32>(word), owner);
+      h[1] = __shfl_sync(~0u, static_cast<u32>(word >> 32), owner);
+    }
+
+   private:
+    __device__ __forceinline__ const u64* from() const { return exchange_.words_ + (exchange_.polled_ + exchange_.slot_at(step_)); }
+
+    __device__ __forceinline__ void ask_streamed(int quad) {
+      exchange_.ring_.ask(
+          coming_, from(), [&](int plane) { return exchange_.has_streamed(plane, quad * Quads::words); },
+          [&](int plane) { return exchange_.place(plane, Quads::held + quad); });
+    }
+
+    __device__ __forceinline__ void take(const Quad& quad, u64 (&words)[Quads::words]) {
+      const u64 of_quad[] = {quad.low, quad.high};
+#pragma unroll
+      for (int w = 0; w < Quads::words; ++w) {
+        words[w] = of_quad[w];
+        if constexpr (W == Word::stamp) {
+          flags_ |= words[w];
+          words[w] = Codec::without_stamp(words[w]);
+        }
+        if constexpr (!can_flag) nonfinite_ |= Codec::any_nonfinite(words[w]);
+      }
+    }
+
+    HeldExchange& exchange_;
+    u32 step_;
+    Deadline deadline_;
+    u64 word_[Quads::planes][at_least_one(Quads::held)][Quads::words];
+    Quad coming_[Quads::planes];  // of streamed weights' columns
+    u64 flags_ = 0;               // all words that were taken, or'ed
+    bool nonfinite_ = false;
+  };
 
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ... as state number `step`. By all threads,
-  // which must have met since the last `receive`. False: this CTA has given up, and nothing is published.
+  // which must have met since the last product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
     const bool gave_up = ring_.gave_up();  // waited for together with the first shuffle
+    const int slot = slot_at(step);
 #pragma unroll
     for (int i = 0; i < entries_a_thread; ++i) {
       const u64 word = Codec::join(bits[i]);
-      if (published_[i] == nullptr || gave_up) continue;
-      u64* const to = published_[i] + static_cast<i64>(step & 1) * slot_words_;
+      if (published_[i] < 0 || gave_up) continue;
+      u64* const to = words_ + (published_[i] + slot);
       if constexpr (W == Word::tag) {
         store_relaxed_128(to, {word, Codec::tag_bits(step)});
       } else {
@@ -155,46 +238,42 @@ class HeldExchange {
 
  private:
   using Codec = Ring<W>;
-  static constexpr bool can_flag = W == Word::stamp && Codec::flags_nan;
-  static constexpr int words_a_quad = W == Word::tag ? 1 : 2;
-  static constexpr int quads_a_plane = divide_up(State::words, words_a_quad);
-  static constexpr int quads_a_lane = State::planes * quads_a_plane;
-  static constexpr int quads = THREADS * quads_a_lane;  // of a slot of a group
-  static constexpr int polls_at_once = POLLS_AT_ONCE < quads_a_lane ? POLLS_AT_ONCE : quads_a_lane;
+  static constexpr bool can_flag = W == Word::stamp && Codec::flags_nan;  // a bounded value is a NaN or finite
+  static constexpr int all_held = Quads::planes * Quads::held;
+  static constexpr int polls_at_once = at_least_one(POLLS_AT_ONCE < all_held ? POLLS_AT_ONCE : all_held);
   static constexpr int published_units = CTAS * M::Image::units_a_cta;
-  static constexpr bool all_published =
-      published_units >= THREADS / 32 * M::steps * 16 && M::steps % State::parts == 0 && State::entries * State::planes == GROUP_BATCH;
+  static constexpr bool all_published = published_units >= THREADS / 32 * M::steps * 16 && Quads::held_steps % Quads::parts == 0 &&
+                                        M::l2_steps % Quads::parts == 0 && Quads::entries * Quads::planes == GROUP_BATCH;
 
-  // Of this lane's words of a plane, those from the first on that somebody publishes.
-  __device__ __forceinline__ int words_here(int plane) const {
-    if (plane * 8 + State::entry_of_lane(lane_) >= GROUP_BATCH) return 0;
-    const int units = published_units - warp_ * M::steps * 16 - lane_ % 4 * 4;
-    const int steps = units <= 0 ? 0 : units > M::steps * 16 ? M::steps : (units + 15) / 16;
-    const int behind = steps - State::part_of_lane(lane_);
-    return behind <= 0 ? 0 : divide_up(behind, State::parts);
+  __device__ __forceinline__ static int words_of(int steps) { return steps <= 0 ? 0 : divide_up(steps, Quads::parts); }
+  __device__ __forceinline__ bool has_entry(int plane) const {
+    return (plane + 1) * 8 <= GROUP_BATCH || plane == 0 || plane * 8 + Quads::entry_of_lane(threadIdx.x % 32) < GROUP_BATCH;
   }
-  __device__ __forceinline__ bool has_word(int plane, int w) const {
-    if (plane >= State::planes || w >= State::words) return false;
-    return all_published || w < (plane + 1 < State::planes ? words_of_full_planes_ : words_);
+  // Whether somebody publishes word `w` of this lane, of a plane's held ones or its streamed ones. Behind the last held
+  // one there is none whatever the lane: left to the comparison, NVRTC 13.0 takes one for there.
+  __device__ __forceinline__ bool has_held(int plane, int w) const {
+    return w * Quads::parts < Quads::held_steps && (all_published || (w < held_words_ && has_entry(plane)));
+  }
+  __device__ __forceinline__ bool has_streamed(int plane, int w) const {
+    return all_published ? w * Quads::parts < M::l2_steps : w < streamed_words_ && has_entry(plane);
+  }
+  __device__ __forceinline__ static bool is_there(const Quad& quad, u32 step, bool has_second) {
+    if constexpr (W == Word::tag) return Codec::is_fresh(quad, step);
+    return Codec::is_fresh(quad.low, step) && (Codec::is_fresh(quad.high, step) || !has_second);
   }
 
-  __device__ __forceinline__ static void unflag(State& state) {
-#pragma unroll
-    for (int plane = 0; plane < State::planes; ++plane) {
-#pragma unroll
-      for (int w = 0; w < State::words; ++w) {
-        const u64 word = Codec::unflagged(static_cast<u64>(state.word[plane][w][1]) << 32 | state.word[plane][w][0]);
-        state.word[plane][w][0] = static_cast<u32>(word);
-        state.word[plane][w][1] = static_cast<u32>(word >> 32);
-      }
-    }
-  }
+  // Of this thread in a slot of its group.
+  __device__ __forceinline__ static int first_quad() { return threadIdx.x / 32 * Quads::a_lane * 32 + threadIdx.x % 32; }
+  // In words, behind slot 0.
+  __device__ __forceinline__ int slot_at(u32 step) const { return static_cast<int>(step & 1) * slot_words_; }
+  // In quads.
+  __device__ __forceinline__ static int place(int plane, int quad) { return (plane * Quads::a_plane + quad) * 32; }
 
   Ring<W> ring_;
+  u64* words_;
   // Of this thread in slot 0, and how far slot 1 lies from it.
-  const u64* polled_;
-  u64* published_[entries_a_thread];  // null: another lane stores the word, or there is none
+  int polled_;
+  int published_[entries_a_thread];  // -1: another lane stores the word, or there is none
   int slot_words_;
-  int warp_, lane_, first_quad_;
-  int words_, words_of_full_planes_;
+  int held_words_, streamed_words_;
 };

@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   // Of a state that came from the device the host does not know which kernel it needs, and launches both.
   if (a.unbounded != nullptr && *a.unbounded != static_cast<u32>(a.for_unbounded)) return;
   unsigned char* const h_image = memory + H_IMAGE_AT;
-  const u32 all_sums = shared_address(memory + SUMS_AT), given_up = shared_address(memory + GIVEN_UP_AT);
+  const u32 shared = shared_address(memory), all_sums = shared + SUMS_AT, given_up = shared + GIVEN_UP_AT;
   const Role role = claim_role(a);
   if (!role.any()) return;
   const int cta = role.cta;
@@ -110,16 +110,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
       if (step + 2 < a.steps) asm volatile("prefetch.global.L2 [%0];" ::"l"(from + ahead));
     }
 
-    typename HExchange::State h_state(h_image);
-    if (step + HExchange::first_step > 0) {
-      // y goes out while the first polls are under way: right after the publishing stores it would delay them.
-      h_exchange.receive(step + HExchange::first_step, h_state, {a.status, a.limit, static_cast<u32>(a.time_begin + time)}, [&] {
-        if (step >= YOutputs::lag) y.store(time_of(step - YOutputs::lag), h_bits);
-      });
-      y.take(h_state);
-    }
+    const Deadline deadline = {a.status, a.limit, static_cast<u32>(a.time_begin + time)};
+    // y goes out while the first polls are under way: right after the publishing stores it would delay them.
+    const auto store_last = [&] {
+      if (step >= YOutputs::lag) y.store(time_of(step - YOutputs::lag), h_bits);
+    };
     const u32 sums = all_sums + step % Product<Hh>::sum_buffers * Product<Hh>::sum_bytes;
-    product.run(h_state, sums, h_exchange.is_nonfinite(step, h_state));
+#if HELD_STATE
+    HExchange::Columns columns(h_exchange, step + HExchange::first_step, deadline);
+    columns.receive(store_last);
+    product.run(columns, sums);
+#else
+    if (step > 0) {
+      h_exchange.receive(step, h_image, deadline, store_last);
+      y.take(h_image);
+    }
+    product.run(h_image, sums, h_exchange.is_nonfinite(step));
+#endif
     __syncthreads();
 
     u32 out[OutExchange::entries_a_thread];
@@ -144,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     }
 #if PROJECTED
     if (!out_exchange.publish(step + 1, out, out_image)) break;
-    out_exchange.receive(step + 1, out_image, {a.status, a.limit, static_cast<u32>(a.time_begin + time)}, [] {});
+    out_exchange.receive(step + 1, out_image, deadline, [] {});
     projection.run(out_image, sums, false);
     __syncthreads();
 #pragma unroll

@@ -102,27 +102,32 @@ class OwnOutputs {
   static constexpr int lag = 1;
 
   __device__ __forceinline__ OwnOutputs(const Arguments& a, const Owned<E>& own, int cta, int first_entry)
-      : a_(a), own_(own) {
-    own.for_each(a.output_map, cta, first_entry, [&](int i, int unit, i64 b) { to_[i] = b * a.y_batch + unit; });
+      : a_(a), own_(own), first_entry_(first_entry) {
+    own.for_each(a.output_map, cta, first_entry, [&](int i, int unit, i64) { unit_[i] = unit; });
   }
 
-  __device__ __forceinline__ void take(const typename E::State&) {}
   // `bits`: of the state after the timestep.
   __device__ __forceinline__ void store(int time, const u32 (&bits)[E::entries_a_thread]) const {
 #pragma unroll
     for (int i = 0; i < E::entries_a_thread; ++i) {
-      if (own_.length[i] >= 0) store_element<Element>(a_.y, time * a_.y_time + to_[i], time < own_.length[i] ? bits[i] : 0);
+      if (own_.length[i] >= 0) store_element<Element>(a_.y, index(i, time), time < own_.length[i] ? bits[i] : 0);
     }
   }
   __device__ __forceinline__ void fill(u32 bits, int time) const {
 #pragma unroll
     for (int i = 0; i < E::entries_a_thread; ++i) {
-      if (own_.length[i] >= 0) store_element<Element>(a_.y, time * a_.y_time + to_[i], bits);
+      if (own_.length[i] >= 0) store_element<Element>(a_.y, index(i, time), bits);
     }
   }
 
  private:
+  // Computed anew each time: registers are scarcer where weights live in them.
+  __device__ __forceinline__ i64 index(int i, int time) const {
+    return time * a_.y_time + Owned<E>::batch_entry(i, first_entry_) * a_.y_batch + unit_[i];
+  }
+
   const Arguments& a_;
   const Owned<E>& own_;
-  i64 to_[E::entries_a_thread] = {};
+  int first_entry_;
+  int unit_[E::entries_a_thread] = {};
 };

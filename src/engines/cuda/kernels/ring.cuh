@@ -29,18 +29,21 @@ class Ring {
   __device__ __forceinline__ Ring(const Role& role, u32* barrier, u32 given_up, int poll_wait)
       : cta_(role.index()), barrier_(barrier), given_up_(given_up), poll_wait_(poll_wait) {}
 
-  // Of the quads `quad(i)` behind `own`, i = 0 ... N - 1, those that this thread `wants`: returns when all have `arrived`
-  // or the wait is given up; then what was not there is anything. All are asked for together, and again together those
-  // that were not there. `first`: the number of `own` in the group's slot.
-  template <int N, class Wants, class QuadOf, class Arrived, class WhileWaiting>
-  __device__ __forceinline__ void poll(Quad (&v)[N], const u64* own, int first, Wants&& wants, QuadOf&& quad,
-                                       Arrived&& arrived, const Deadline& deadline, WhileWaiting&& while_waiting) {
+  // Of the quads `quad(i)` behind `own`, i = 0 ... N - 1, asks for those that this thread `wants`.
+  template <int N, class Wants, class QuadOf>
+  __device__ __forceinline__ void ask(Quad (&v)[N], const u64* own, Wants&& wants, QuadOf&& quad) const {
     // exchange: poll
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       if (wants(i)) v[i] = load(own + 2 * quad(i));
     }
-    while_waiting();
+  }
+
+  // Returns when all that were asked for have `arrived` or the wait is given up; then what was not there is anything.
+  // Those that were not there are asked for again together. `first`: the number of `own` in the group's slot.
+  template <int N, class Wants, class QuadOf, class Arrived>
+  __device__ __forceinline__ void wait(Quad (&v)[N], const u64* own, int first, Wants&& wants, QuadOf&& quad,
+                                       Arrived&& arrived, const Deadline& deadline) {
     if constexpr (STAMPS) {
       Patience patience(deadline.limit);
       u32 tries = 0;
@@ -94,6 +97,10 @@ class Ring {
     if (threadIdx.x == 0 && !gave_up) add_release_32(barrier_, 1);
   }
 
+  __device__ __forceinline__ static Quad load(const u64* p) {
+    if constexpr (W == Word::tag) return load_relaxed_128(p);
+    return load_relaxed_2x64(p);
+  }
   // Bit patterns are compared, never values.
   __device__ __forceinline__ static bool is_fresh(u64 word, u32 step) { return ((word ^ stamp(step)) & stamp_bit) == 0; }
   __device__ __forceinline__ static bool is_fresh(const Quad& v, u32 step) {
@@ -147,11 +154,6 @@ class Ring {
   // A word of a slot is written every other step, so its stamp is 1, 0, 1, ... from all-zero memory on.
   __device__ __forceinline__ static u64 stamp(u32 step) { return (step + 1) >> 1 & 1 ? stamp_bit : 0; }
   __device__ __forceinline__ static u32 tag(u32 step) { return Element::bytes == 2 ? (step + 1) & 0xFFFF : step + 1; }
-
-  __device__ __forceinline__ static Quad load(const u64* p) {
-    if constexpr (W == Word::tag) return load_relaxed_128(p);
-    return load_relaxed_2x64(p);
-  }
 
   __device__ __forceinline__ static u32 entry_bits(u64 word, int e) {
     const u32 bits = static_cast<u32>(word >> (e * element_bits));
