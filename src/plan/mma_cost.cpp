@@ -11,8 +11,8 @@ namespace {
 
 // Fitted to LSTM 256 to 2304, GRU 1024 and 2560 and tanh 2304 at batch 1 to 32 on an H100, 2026-11-28:
 // dense-mma within 6 % of 20 plans, vector-mma within 12 % of 4. What is streamed: 24 plans of LSTM 2304 to
-// 8192, GRU 4096 and tanh 5632 and 8192 on an H200, the same day, all but two within 10 %. Groups that stream from memory
-// do not keep step: GRU 4096, two of them, took as long as each alone.
+// 8192, GRU 4096 and tanh 5632 and 8192 on an H200, the same day, all but two within 10 %. Groups that stream
+// from memory do not keep step: GRU 4096, two of them, took as long as each alone.
 
 // Cycles that one of an SM's four tensor cores is busy with a fragment and 8 batch entries.
 constexpr double dense_cycles = 4.3, gathered_cycles = 13.0;
@@ -92,7 +92,7 @@ constexpr int base = 13;
 // Where the state is held too.
 constexpr int holding_base = 52, holding_streaming = 8, streaming_many_tiles = 24, many_tiles = 8;
 constexpr int much_held = 48, many_sums = 40;  // with fewer, some take the place of others
-constexpr int adding_base = 34, two_steps_ahead = 4, streaming_entry = 32;
+constexpr int adding_base = 34, two_steps_ahead = 4, streaming_entry = 4, streaming_entry_of_many = 28;
 constexpr int two_planes = 12, few_tiles = 2;  // of more tiles than so
 constexpr int state_in_flight = 8;             // words of h on their way from shared memory, a plane
 constexpr int streaming = 8;                   // addresses in L2
@@ -118,13 +118,14 @@ int working_registers(const MmaPlan& plan, const Layout& layout) {
     const int adding =
         adding_base + plan.warps * matrix.gates;  // the warps' sums of a unit, asked for together
     const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
-                            std::max(0, sums - many_sums) / 2 +
-                            (matrix.image.planes > 1 && matrix.tiles > few_tiles ? two_planes : 0) +
-                            (3 * matrix.gates + 2) * (entries - 1) +
-                            (streams ? holding_streaming + 4 * matrix.image.planes + streaming_step : 0) +
-                            (streams && matrix.tiles > many_tiles ? streaming_many_tiles : 0) +
-                            (streams ? streaming_entry * (entries - 1) : 0);
-    return std::max(adding, multiplying);
+                            std::max(0, sums - many_sums) / 2 + (3 * matrix.gates + 2) * (entries - 1);
+    int more = matrix.image.planes > 1 && matrix.tiles > few_tiles ? two_planes : 0;
+    if (streams) {
+      more = holding_streaming + 4 * matrix.image.planes + streaming_step;
+      more += streaming_entry * (entries - 1);
+      if (matrix.tiles > many_tiles) more += streaming_many_tiles + streaming_entry_of_many * (entries - 1);
+    }
+    return std::max(adding, multiplying + more);
   }
   const int updating = plan.warps * matrix.gates;  // sums that are asked for together
   const int receiving =
