@@ -29,6 +29,11 @@ class Product {
   // `columns`: the state of the warp's (held_exchange.cuh).
   template <class Columns>
   __device__ __forceinline__ void run(Columns& columns, u32 sums) {
+    // Where nothing is streamed it is known before the product.
+    if (M::l2_steps == 0 && columns.end_nonfinite()) {
+      sum_stored_weights(columns, sums);
+      return;
+    }
     Sums sum[chains] = {};
     u32 coming[ahead][4];  // from shared memory
 #pragma unroll
@@ -58,11 +63,15 @@ class Product {
 #pragma unroll
       for (int i = 0; i < planes * 4; ++i) sum[0][tile][i / 4][i % 4] += sum[chains - 1][tile][i / 4][i % 4];
     }
-    if constexpr (M::l2_steps > 0) stream(columns, sum[0]);
-    const bool nonfinite = columns.end_nonfinite();
-    if (sum_buffers == 1) __syncthreads();
-    WarpSums<M>::leave(sum[0], sums);
-    if (nonfinite) sum_stored_weights(columns, sums);
+    if constexpr (M::l2_steps == 0) {
+      WarpSums<M>::leave(sum[0], sums);
+    } else {
+      stream(columns, sum[0]);
+      const bool nonfinite = columns.end_nonfinite();
+      __syncthreads();
+      WarpSums<M>::leave(sum[0], sums);
+      if (nonfinite) sum_stored_weights(columns, sums);
+    }
   }
 
  private:

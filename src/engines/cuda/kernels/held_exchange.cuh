@@ -133,8 +133,12 @@ class HeldExchange {
         }
       }
       __syncwarp();
-      // Here, so that one predicate is left of them.
-      if constexpr (can_flag) nonfinite_ = Codec::is_flagged(flags_);
+      // Here, so that one predicate is left of them, and all words are ready: else the compiler takes stamps off, and hands
+      // words down, between the products (tanh 2304: 1.40 us instead of 1.29).
+      if constexpr (can_flag) {
+        nonfinite_ = Codec::is_flagged(flags_);
+        if (nonfinite_) unflag_held();
+      }
       flags_ = 0;
     }
 
@@ -187,6 +191,17 @@ class HeldExchange {
 
    private:
     __device__ __forceinline__ const u64* from() const { return exchange_.words_ + (exchange_.polled_ + exchange_.slot_at(step_)); }
+
+    __device__ __forceinline__ void unflag_held() {
+#pragma unroll
+      for (int plane = 0; plane < Quads::planes; ++plane) {
+#pragma unroll
+        for (int quad = 0; quad < Quads::held; ++quad) {
+#pragma unroll
+          for (int w = 0; w < Quads::words; ++w) word_[plane][quad][w] = Codec::unflagged(word_[plane][quad][w]);
+        }
+      }
+    }
 
     __device__ __forceinline__ void ask_streamed(int quad) {
       exchange_.ring_.ask(
