@@ -1,10 +1,10 @@
 #include "sprnn/plan.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 
 #include "plan/problem_check.hpp"
 #include "plan/strategy.hpp"
@@ -45,17 +45,19 @@ DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direc
   if (wishes.strategy) return plan_for_gpu(problem, direction, device, wishes, *wishes.strategy);
   std::vector<DirectionPlan> plans;
   std::vector<Rejected> others;
-  std::optional<Error> refusal;
   for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
     try {
       plans.push_back(plan_for_gpu(problem, direction, device, wishes, strategy));
     } catch (const Error& error) {
       if (error.code() != ErrorCode::unsupported) throw;
-      if (!refusal) refusal = error;
       others.push_back({std::string(to_string(strategy)), error.what(), 0.0});
     }
   }
-  if (plans.empty()) throw Error(*refusal);
+  if (plans.empty()) {
+    std::vector<std::string> refusals;
+    for (const Rejected& other : others) refusals.push_back(other.reason);
+    throw Error(ErrorCode::unsupported, fmt::format("{}", fmt::join(refusals, "; ")));
+  }
   const auto best = std::min_element(plans.begin(), plans.end(), [](const auto& a, const auto& b) {
     return a.microseconds() < b.microseconds();
   });

@@ -57,6 +57,22 @@ TEST(Strategy, WhatHasNoPlanSaysWhy) {
   }
 }
 
+TEST(Strategy, WhereNoneHasAPlanEachSaysWhy) {
+  Device small = find_device("h100");
+  std::get<GpuDescription>(small.description).shared_bytes_per_block = 2048;
+  const Model model =
+      test::random_model({.cell = tanh_cell(), .dtype = DType::fp32, .hidden = 4000, .density = 0.001});
+  try {
+    (void)make_plan(describe(model, 1), small);
+    FAIL() << "has a plan";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("KiB shared memory"));
+    EXPECT_THAT(error.what(), HasSubstr("no dense-mma plan"));
+    EXPECT_THAT(error.what(), HasSubstr("no vector-mma plan"));
+  }
+}
+
 TEST(Strategy, AWishThatOneHasChoosesIt) {
   const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 256, .density = 1.0};
   EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan_for(spec, 4, {.lanes = 8}).directions[0].choice));
