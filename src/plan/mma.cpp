@@ -125,8 +125,7 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
     const int nearby =
         streams ? static_cast<int>(std::min<std::int64_t>(steps - held - 1, streaming_room)) : steps - held;
     plan.steps = layout.w_hh.steps = {held, nearby, steps - held - nearby};
-    // Of few tiles two steps are on their way, in turn in two places: an even number of them.
-    if (!plan.gathered && layout.w_hh.tiles <= few_tiles_ahead && plan.steps.l2 % 2 != 0 && nearby > 0) {
+    if (layout.w_hh.streams_two_steps() && plan.steps.l2 % 2 != 0 && nearby > 0) {
       --plan.steps.shared, ++plan.steps.l2;
       layout.w_hh.steps = plan.steps;
     }

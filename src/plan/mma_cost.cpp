@@ -32,21 +32,6 @@ constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
-// Fragments on their way, from shared memory and from further away: kernels/dense_mma_product.cuh has the
-// same.
-int fragments_ahead(int tiles) {
-  int ahead = tiles;
-  for (int n = tiles; n >= 6; --n) {
-    if (tiles % n == 0) ahead = n;
-  }
-  return ahead;
-}
-
-int streamed_ahead(const MatrixLayout& matrix) {
-  if (matrix.gathered) return matrix.tiles;
-  return matrix.tiles > few_tiles_ahead ? fragments_ahead(matrix.tiles) : 2 * matrix.tiles;
-}
-
 double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
   const double warps = plan.warps, tiles = matrix.tiles, steps = plan.steps.total();
   const double fragment =
@@ -54,7 +39,7 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
   const double tensor = warps * steps * tiles * fragment / schedulers;
   const double weights = warps * plan.steps.shared * tiles * wavefronts_a_fragment;
   const double block = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
-  const double ahead = static_cast<double>(streamed_ahead(matrix)) * plan.warps * fragment_bytes;
+  const double ahead = static_cast<double>(matrix.streamed_ahead()) * plan.warps * fragment_bytes;
   const bool near = gpu::stays_in_l2(plan.ctas * block, gpu);
   double streaming =
       std::max(gpu::streaming_cost(plan, plan.ctas * block, gpu), block / ahead * (near ? l2_us : memory_us));
@@ -106,15 +91,14 @@ int working_registers(const MmaPlan& plan, const Layout& layout) {
   const int sums = 4 * matrix.tiles * matrix.image.planes;
   const bool streams = matrix.steps.l2 > 0;
   const bool on_their_way = matrix.steps.shared > 0 || (matrix.gathered && streams);
-  const int step =
-      on_their_way ? fragment_words * (matrix.gathered ? matrix.tiles : fragments_ahead(matrix.tiles)) : 0;
+  const int step = on_their_way ? fragment_words * matrix.fragments_ahead() : 0;
   const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
   if (!matrix.gathered) {
     // Of few sums a lane has two each.
     const int chains = matrix.tiles * matrix.image.planes < 4 ? 2 : 1;
     const int held = 4 * matrix.state_quads(plan.group_batch, plan.exchange_word).held;
     const int streaming_step =
-        fragment_words * streamed_ahead(matrix) + (matrix.tiles > few_tiles_ahead ? 0 : two_steps_ahead);
+        fragment_words * matrix.streamed_ahead() + (matrix.streams_two_steps() ? two_steps_ahead : 0);
     const int adding =
         adding_base + plan.warps * matrix.gates;  // the warps' sums of a unit, asked for together
     const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +

@@ -69,6 +69,14 @@ MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word
   return {quads(steps.registers + steps.shared), quads(steps.l2)};
 }
 
+int MatrixLayout::fragments_ahead() const noexcept {
+  int ahead = tiles;
+  for (int n = tiles; n >= 6 && !gathered; --n) {
+    if (tiles % n == 0) ahead = n;
+  }
+  return ahead;
+}
+
 Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
   Layout layout{gpu::make_frame(plan, plan.units_a_cta, plan.units_a_cta, word_bytes, problem, direction),
                 {}};

@@ -19,12 +19,11 @@ using gpu::warp_lanes;
 
 inline constexpr int tile_rows = mma_tile_rows;
 inline constexpr int step_columns = 16;
-inline constexpr int column_phases = 8;    // columns of a step that one phase of ldmatrix reads together
-inline constexpr int fragment_words = 4;   // 32-bit words of a lane
-inline constexpr int word_bytes = 16;      // of the image of h: 8 batch entries, a row of ldmatrix
-inline constexpr int few_tiles_ahead = 4;  // of so many tiles two steps of streamed weights are on their way
-inline constexpr int held_units = 4;       // of a batch entry, in a word of the ring that a lane holds
-inline constexpr int most_tiles = 16;      // of a CTA: their sums stay in registers
+inline constexpr int column_phases = 8;   // columns of a step that one phase of ldmatrix reads together
+inline constexpr int fragment_words = 4;  // 32-bit words of a lane
+inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
+inline constexpr int held_units = 4;      // of a batch entry, in a word of the ring that a lane holds
+inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
 
 // Which fragment, of all CTAs.
 struct Fragment {
@@ -73,6 +72,14 @@ struct MatrixLayout {
   // Positions of zeros that padding reads, one for each column of a phase.
   [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
     return image.zeros / word_bytes + k % column_phases;
+  }
+  // Fragments of 512 bytes a warp that are on their way to registers, each into its own of as many places: of
+  // each step's tiles a whole number of times as many, and enough to fill the time that shared memory takes.
+  [[nodiscard]] int fragments_ahead() const noexcept;
+  // Memory takes longer: where there are few tiles, also those of the next step (of an even number of steps).
+  [[nodiscard]] bool streams_two_steps() const noexcept { return !gathered && tiles <= 4; }
+  [[nodiscard]] int streamed_ahead() const noexcept {
+    return streams_two_steps() ? 2 * tiles : fragments_ahead();
   }
   // Sums of a CTA: [warp][batch entry][row of its tiles], up to the last row that there is.
   [[nodiscard]] int sum_rows() const noexcept {

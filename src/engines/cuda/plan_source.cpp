@@ -96,6 +96,8 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("register_steps", m.steps.registers);
   constant("shared_steps", m.steps.shared);
   constant("l2_steps", m.steps.l2);
+  constant("fragments_ahead", m.fragments_ahead());
+  constant("streams_two_steps", m.streams_two_steps());
   constant("column_words", m.column_words());
   constant("sum_rows", m.sum_rows());
   constant("sum_pitch", m.sum_pitch());

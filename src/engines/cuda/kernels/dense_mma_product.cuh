@@ -80,9 +80,8 @@ class Product {
   static constexpr int planes = Fragments<M>::planes;
   // A product waits for the last one that adds to the same sums.
   static constexpr int chains = M::tiles * planes < 4 && M::register_steps + M::shared_steps > 1 ? 2 : 1;
-  static constexpr int ahead = fragments_ahead<M>();
-  // Memory takes longer: also the next step's, where there are few tiles.
-  static constexpr bool two_steps = M::tiles <= 4 && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
+  static constexpr int ahead = M::fragments_ahead;
+  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
 
   __device__ __forceinline__ static void multiply(float (&sum)[planes][4], const u32 (&weights)[4], const u32 (&b)[planes][2]) {

@@ -18,17 +18,6 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const u32 (&weight
   }
 }
 
-// Fragments of 512 bytes a warp that are on their way to registers, each into its own of as many places: of each step's
-// tiles a whole number of times as many, and enough to fill the time that shared memory or the L2 takes.
-template <class M>
-constexpr int fragments_ahead() {
-  int ahead = M::tiles;
-  for (int n = M::tiles; n >= 6; --n) {
-    if (M::tiles % n == 0) ahead = n;
-  }
-  return ahead;
-}
-
 template <class M>
 class Fragments {
  public:
