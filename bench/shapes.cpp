@@ -35,7 +35,9 @@ RaceCase parse_case(const std::string& line) {
   number("--groups", parsed.wishes.groups);
   number("--group-batch", parsed.wishes.group_batch);
   number("--warps", parsed.wishes.warps);
+  number("--row-parts", parsed.wishes.row_parts);
   number("--lanes", parsed.wishes.lanes);
+  app.add_option_function<bool>("--asks-late", [&](bool value) { parsed.wishes.asks_late = value; });
   number("--poll-wait", parsed.wishes.poll_wait_cycles);
   app.add_flag("--no-stamps", no_stamps);
   app.add_flag("--no-wide-loads", no_wide_loads);

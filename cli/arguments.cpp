@@ -136,6 +136,8 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   number("--group-batch", wishes.group_batch, 1, 4096, "Batch entries that a group runs together");
   number("--ctas", wishes.ctas, 1, 4096, "CTAs of a group, one an SM");
   number("--warps", wishes.warps, 4, 32, "Warps of a CTA, a multiple of 4");
+  number("--row-parts", wishes.row_parts, 1, 2,
+         "Parts of the warps that share out a CTA's rows, in dense-mma");
   number("--lanes", wishes.lanes, 1, 32,
          "Lanes of a row group, which sums a row or a part of one: 1, 2, 4, ... 32");
   number("--poll-wait", wishes.poll_wait_cycles, 0, 1 << 20,
@@ -150,16 +152,20 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   flag("--no-wide-loads", wishes.wide_loads, false, "One batch entry a shared-memory load");
   flag("--no-bank-order", wishes.bank_order, false, "A row's non-zeros in the order of their columns");
   flag("--fence", wishes.fence, true, "A fence in the exchange");
-  const auto on_or_off = [&wishes](const std::string& text) {
-    if (text != "on" && text != "off")
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("--opaque-pairs is '{}': expected on or off", text));
-    wishes.opaque_pairs = text == "on";
+  const auto on_or_off = [&](const std::string& name, std::optional<bool>& wish, const std::string& meaning) {
+    const auto parse = [name, &wish](const std::string& text) {
+      if (text != "on" && text != "off")
+        throw Error(ErrorCode::invalid_argument, fmt::format("{} is '{}': expected on or off", name, text));
+      wish = text == "on";
+    };
+    app.add_option_function<std::string>(name, parse, meaning)->type_name("on|off")->group(group);
   };
-  app.add_option_function<std::string>("--opaque-pairs", on_or_off,
-                                       "on or off: keep the compiler from unpacking pairs ahead of time")
-      ->type_name("on|off")
-      ->group(group);
+  on_or_off("--asks-late", wishes.asks_late,
+            "on or off: whether a warp asks for the state of a step shortly before its product, in dense-mma "
+            "with more "
+            "than 8 batch entries a group");
+  on_or_off("--opaque-pairs", wishes.opaque_pairs,
+            "on or off: keep the compiler from unpacking pairs ahead of time");
 }
 
 void add_code_dir(CLI::App& app, EngineArguments& engine) {

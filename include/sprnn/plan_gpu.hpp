@@ -73,7 +73,9 @@ struct GpuWishes {
   std::optional<int> ctas = std::nullopt;  // a group; fewer where the units do not fill as many evenly
   std::optional<int> group_batch = std::nullopt;
   std::optional<int> warps = std::nullopt;
-  std::optional<int> lanes = std::nullopt;  // of a row group of W_hh
+  std::optional<int> row_parts = std::nullopt;   // dense-mma
+  std::optional<bool> asks_late = std::nullopt;  // dense-mma
+  std::optional<int> lanes = std::nullopt;       // gather: of a row group of W_hh
   std::optional<int> poll_wait_cycles = std::nullopt;
   std::optional<bool> stamps = std::nullopt;
   std::optional<bool> wide_loads = std::nullopt;  // false: one element a shared-memory load

@@ -2,10 +2,13 @@
 // registers; the hidden state of vector-mma in shared memory, that of dense-mma in the registers of the warps
 // that multiply it.
 //
-// Each CTA owns some units. Its rows form tiles of 16: all rows of `units_a_tile` units, unit after unit, and
-// empty rows up to 16. The columns of a tile go by steps of 16, shared out evenly to the warps; a fragment is
-// a tile's 16 x 16 weights of one step, four registers a lane. A step costs the same for 1 to 8 batch
-// entries.
+// Each CTA owns some units. Their rows, unit after unit, form tiles of 16; in vector-mma each those of the
+// units that share columns, and empty rows up to 16. The columns of a tile go by steps of 16, shared out
+// evenly to the warps; a fragment is a tile's 16 x 16 weights of one step, four registers a lane. A step
+// costs the same for 1 to 8 batch entries.
+//
+// Many tiles or batch entries have too many sums for the registers of a warp: then the tiles are shared out
+// too, to `row_parts` parts of the warps, each of which reads the whole state.
 #pragma once
 
 #include <bit>
@@ -18,16 +21,20 @@ namespace sprnn {
 struct MmaSteps {
   int registers = 0;
   int shared = 0;
-  int l2 = 0;
+  int l2 = 0;  // or memory, if the device's L2 has no room for those of all CTAs
   [[nodiscard]] int total() const noexcept { return registers + shared + l2; }
   bool operator==(const MmaSteps&) const = default;
 };
 
 struct MmaPlan : GpuPlan {
   bool gathered = false;  // vector-mma: each tile has columns of its own; else dense-mma: all columns
-  int units_a_cta = 0;    // a multiple of 4 in dense-mma, of units_a_tile in vector-mma
-  int units_a_tile = 1;
+  int units_a_cta = 0;    // a multiple of 4 in dense-mma, of those that share columns in vector-mma
+  int row_parts = 1;  // dense-mma: of the warps; 2: the first half of them has the first half of the tiles
   MmaSteps steps;
+  int kept_steps = 0;  // of the l2 ones, which the L2 is asked to keep where it has no room for all
+  // dense-mma: a warp asks for the state of a step shortly before its product also where the weights are on
+  // chip; else for that of all those at once.
+  bool asks_late = false;
   bool operator==(const MmaPlan&) const = default;
 };
 

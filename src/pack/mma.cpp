@@ -40,7 +40,7 @@ class Packer {
     const std::vector<std::int64_t> columns =
         layout_.gathered ? columns_of(cta, tile) : all_columns(cta, tile);
     const std::int64_t* next = columns.data();
-    for (int warp = 0; warp < layout_.warps; ++warp) {
+    for (int warp = 0; warp < layout_.column_warps(); ++warp) {
       for (int step = 0; step < layout_.steps.total(); ++step, next += step_columns) {
         const Fragment at{cta, warp, step, tile};
         std::uint16_t* const halves = halves_[static_cast<size_t>(layout_.place_of(step))];
@@ -63,7 +63,7 @@ class Packer {
 
   [[nodiscard]] std::vector<std::int64_t> all_columns(int cta, int tile) const {
     std::vector<std::int64_t> columns;
-    for (int warp = 0; warp < layout_.warps; ++warp) {
+    for (int warp = 0; warp < layout_.column_warps(); ++warp) {
       for (int step = 0; step < layout_.steps.total(); ++step) {
         for (int k = 0; k < step_columns; ++k)
           columns.push_back(layout_.dense_column({cta, warp, step, tile}, k));
@@ -74,7 +74,7 @@ class Packer {
 
   // What the steps of all warps read, one after the other. A unit's position is its number.
   [[nodiscard]] std::vector<std::int64_t> columns_of(int cta, int tile) const {
-    const std::int64_t room = std::int64_t{layout_.warps} * layout_.steps.total() * step_columns;
+    const std::int64_t room = std::int64_t{layout_.column_warps()} * layout_.steps.total() * step_columns;
     std::vector<std::int64_t> columns;
     for (std::int64_t column = 0; column < matrix_.cols; ++column) {
       for (int r = 0; r < tile_rows; ++r) {
@@ -89,8 +89,9 @@ class Packer {
           ErrorCode::invalid_argument,
           fmt::format("w_hh: the {} units from {} on share {} columns, the plan has room for {}; make a plan "
                       "for these weights",
-                      layout_.units_a_tile, cta * layout_.units_a_cta + tile * layout_.units_a_tile,
-                      columns.size(), room));
+                      layout_.rows_a_tile / layout_.gates,
+                      cta * layout_.units_a_cta + tile * layout_.rows_a_tile / layout_.gates, columns.size(),
+                      room));
     }
     return arrange_columns(columns, room, layout_);
   }

@@ -38,7 +38,7 @@ struct View {
     const MatrixLayout& w = layout.w_hh;
     for (int cta = 0; cta < w.ctas; ++cta) {
       for (int tile = 0; tile < w.tiles; ++tile) {
-        for (int warp = 0; warp < w.warps; ++warp) {
+        for (int warp = 0; warp < w.column_warps(); ++warp) {
           for (int step = 0; step < w.steps.total(); ++step) visit(Fragment{cta, warp, step, tile});
         }
       }

@@ -84,9 +84,9 @@ double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType
   return rounds * update * measured_clock_ghz / gpu.clock_ghz;
 }
 
-bool stays_in_l2(double bytes, const GpuDescription& gpu) {
-  return bytes <= l2_usable * static_cast<double>(gpu.l2_bytes);
-}
+double usable_l2_bytes(const GpuDescription& gpu) { return l2_usable * static_cast<double>(gpu.l2_bytes); }
+
+bool stays_in_l2(double bytes, const GpuDescription& gpu) { return bytes <= usable_l2_bytes(gpu); }
 
 double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu) {
   const bool near = stays_in_l2(bytes, gpu);

@@ -14,8 +14,10 @@ inline constexpr double measured_clock_ghz = 1.98;
                                    DType dtype, const GpuDescription& gpu);
 [[nodiscard]] double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType dtype,
                                  const GpuDescription& gpu);
-// Of `bytes` of weights that lie outside the chip.
+// Of the L2, for streamed weights; beyond, they come from memory.
+[[nodiscard]] double usable_l2_bytes(const GpuDescription& gpu);
 [[nodiscard]] bool stays_in_l2(double bytes, const GpuDescription& gpu);
+// Of `bytes` of weights that lie outside the chip.
 [[nodiscard]] double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu);
 
 // A CSR W_ih is multiplied by tiles of so many rows of x, which lie in shared memory (kernels/input.cu).

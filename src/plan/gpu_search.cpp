@@ -30,6 +30,12 @@ void refuse_wish(std::string_view name, std::int64_t wished, const std::string& 
               fmt::format("GPU plan: {} {} was asked for, possible is {}", name, wished, possible));
 }
 
+void refuse_choice(std::string_view name, GpuStrategy owner) {
+  throw Error(ErrorCode::unsupported,
+              fmt::format("GPU plan: {} is a choice of strategy {}: leave it out or choose {}", name,
+                          to_string(owner), to_string(owner)));
+}
+
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
   check_wish("groups", wishes.groups, 1, gpu.sm_count);
   check_wish("ctas", wishes.ctas, 1, gpu.sm_count / wishes.groups.value_or(1));

@@ -21,6 +21,8 @@ inline constexpr std::int64_t reserved_shared_bytes = 1024;
 }
 
 [[noreturn]] void refuse_wish(std::string_view name, std::int64_t wished, const std::string& possible);
+// A wish that only strategy `owner` has.
+[[noreturn]] void refuse_choice(std::string_view name, GpuStrategy owner);
 // Of those that every strategy has: throws Error(unsupported) for one that no plan can meet.
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes);
 

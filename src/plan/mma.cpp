@@ -4,9 +4,11 @@
 
 #include <algorithm>
 
+#include "plan/gpu_cost.hpp"
 #include "plan/gpu_search.hpp"
 #include "plan/mma_cost.hpp"
 #include "plan/mma_layout.hpp"
+#include "plan/mma_registers.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 
@@ -17,35 +19,37 @@ namespace {
 using gpu::divide_up;
 
 struct Candidate {
-  int groups = 1, ctas = 1, group_batch = 1, warps = 4, units_a_cta = 1, units_a_tile = 1;
-  bool gathered = false;
+  int groups = 1, ctas = 1, group_batch = 1, warps = 4, units_a_cta = 1, row_parts = 1;
+  bool gathered = false, asks_late = false;
   [[nodiscard]] std::string text() const {
-    return fmt::format("{}, {} group{} of {} CTAs, batch {} a group, {} warps",
+    return fmt::format("{}, {} group{} of {} CTAs, batch {} a group, {}",
                        to_string(gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma), groups,
-                       groups == 1 ? "" : "s", ctas, group_batch, warps);
+                       groups == 1 ? "" : "s", ctas, group_batch, warps_text());
+  }
+  [[nodiscard]] std::string warps_text() const {
+    return row_parts == 1 ? fmt::format("{} warps", warps)
+                          : fmt::format("{} x {} warps", row_parts, warps / row_parts);
   }
 };
 
-void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
+void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes, bool gathered) {
   gpu::check_wishes(problem, gpu, wishes);
-  const auto refuse = [](bool wished, const char* name) {
-    if (!wished) return;
-    throw Error(
-        ErrorCode::unsupported,
-        fmt::format("GPU plan: {} is a choice of strategy gather: leave it out or choose gather", name));
-  };
-  refuse(wishes.lanes.has_value(), "lanes");
-  refuse(wishes.wide_loads.has_value(), "wide_loads");
-  refuse(wishes.bank_order.has_value(), "bank_order");
-  refuse(wishes.opaque_pairs.has_value(), "opaque_pairs");
+  if (wishes.lanes) gpu::refuse_choice("lanes", GpuStrategy::gather);
+  if (wishes.wide_loads) gpu::refuse_choice("wide_loads", GpuStrategy::gather);
+  if (wishes.bank_order) gpu::refuse_choice("bank_order", GpuStrategy::gather);
+  if (wishes.opaque_pairs) gpu::refuse_choice("opaque_pairs", GpuStrategy::gather);
+  if (gathered && wishes.row_parts) gpu::refuse_choice("row_parts", GpuStrategy::dense_mma);
+  if (gathered && wishes.asks_late) gpu::refuse_choice("asks_late", GpuStrategy::dense_mma);
+  if (!wishes.row_parts) return;
+  if (*wishes.row_parts < 1 || *wishes.row_parts > most_row_parts)
+    gpu::refuse_wish("row_parts", *wishes.row_parts, fmt::format("1 to {}", most_row_parts));
 }
 
 std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem& direction,
                                   const GpuDescription& gpu, const GpuWishes& wishes, bool gathered) {
-  check_wishes(problem, gpu, wishes);
+  check_wishes(problem, gpu, wishes, gathered);
   const int gates = direction.cell.gates();
-  // Shared columns are those of so many units; else as many as a tile has room for.
-  const int units_a_tile = gathered ? mma_sharing_units(gates) : tile_rows / gates;
+  const int sharing = mma_sharing_units(gates);
   const auto units = static_cast<int>(problem.hidden_size);
   std::vector<Candidate> all;
   for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
@@ -53,7 +57,7 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
     for (const int ctas : gpu::choices(wishes.ctas, gpu::halves(gpu.sm_count / groups))) {
       const int width = divide_up(units, ctas);
       if (gathered) {
-        widths.insert(divide_up(width, units_a_tile) * units_a_tile);
+        widths.insert(divide_up(width, sharing) * sharing);
       } else {
         widths.insert(divide_up(width, held_units) * held_units);
       }
@@ -61,8 +65,17 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
     for (const int width : widths) {
       for (const int group_batch :
            gpu::choices(wishes.group_batch, gpu::halves(divide_up(problem.batch, groups)))) {
+        // What many batch entries lack is registers, for their sums and for the state.
+        const bool many = !gathered && group_batch > plane_entries;
         for (const int warps : gpu::choices(wishes.warps, {4, 8, 12, 16})) {
-          all.push_back({groups, divide_up(units, width), group_batch, warps, width, units_a_tile, gathered});
+          for (const bool asks_late : {false, true}) {
+            if ((asks_late && !many) || asks_late != wishes.asks_late.value_or(asks_late)) continue;
+            for (const int row_parts :
+                 gpu::choices(wishes.row_parts, asks_late ? std::set{1, 2} : std::set{1})) {
+              all.push_back({groups, divide_up(units, width), group_batch, warps, width, row_parts, gathered,
+                             asks_late});
+            }
+          }
         }
       }
     }
@@ -80,12 +93,15 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   plan.warps = candidate.warps;
   plan.gathered = candidate.gathered;
   plan.units_a_cta = candidate.units_a_cta;
-  plan.units_a_tile = candidate.units_a_tile;
+  plan.row_parts = candidate.row_parts;
+  plan.asks_late = candidate.asks_late;
   gpu::fill_common(plan, problem, direction, gpu, wishes);
   const std::vector<std::int32_t>& shared = direction.w_hh.shared_columns;
   const std::int64_t columns =
       plan.gathered ? *std::max_element(shared.begin(), shared.end()) : problem.hidden_size;
-  const int steps = std::max(1, divide_up(columns, std::int64_t{step_columns} * plan.warps));
+  const int column_warps = plan.warps / plan.row_parts;
+  int steps = std::max(1, divide_up(columns, std::int64_t{step_columns} * column_warps));
+  if (plan.asks_late) steps = divide_up(steps, late_steps) * late_steps;
   plan.steps = {steps, 0, 0};
   Layout layout = make_layout(plan, problem, direction);
   if (layout.w_hh.tiles > most_tiles)
@@ -114,18 +130,18 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   const std::int64_t step_bytes = std::int64_t{4} * a_step * threads;
   // What is streamed needs no second set of sums, and so leaves more room for what is not.
   const auto shared_room = [&](bool streams) {
-    layout.w_hh.steps = {0, 0, streams ? steps : 0};
+    layout.w_hh.steps = {streams ? 0 : steps, 0, streams ? steps : 0};
     const std::int64_t left = available - shared_budget(layout, plan.group_batch, 0).total();
     return left < 0 ? -1 : left / step_bytes;
   };
   const std::int64_t room = shared_room(false), streaming_room = shared_room(true);
   int working = 0;
-  for (int held = room < 0 ? steps - 1 : steps; held >= 0; --held) {
+  for (int held = plan.asks_late ? 0 : room < 0 ? steps - 1 : steps; held >= 0; --held) {
     const bool streams = room < 0 || steps - held > room;
     const int nearby =
         streams ? static_cast<int>(std::min<std::int64_t>(steps - held - 1, streaming_room)) : steps - held;
     plan.steps = layout.w_hh.steps = {held, nearby, steps - held - nearby};
-    if (layout.w_hh.streams_two_steps() && plan.steps.l2 % 2 != 0 && nearby > 0) {
+    if ((layout.w_hh.streams_two_steps() || plan.asks_late) && plan.steps.l2 % 2 != 0 && nearby > 0) {
       --plan.steps.shared, ++plan.steps.l2;
       layout.w_hh.steps = plan.steps;
     }
@@ -145,6 +161,10 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
     return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
                        static_cast<double>(streamed) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);
   }
+  if (!plan.gathered && !gpu::stays_in_l2(static_cast<double>(streamed), gpu)) {
+    plan.kept_steps =
+        static_cast<int>(gpu::usable_l2_bytes(gpu) / static_cast<double>(plan.ctas * step_bytes));
+  }
   return "";
 }
 
@@ -160,12 +180,15 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
                             problem.hidden_size, problem.batch, device.name, reason));
   };
   if (const std::string reason = missing(problem, direction, gathered); !reason.empty()) refuse(reason);
+  const std::vector<Candidate> all = candidates(problem, direction, gpu, wishes, gathered);
+  if (all.empty())
+    refuse(fmt::format("a group asks late only for more than {} batch entries", plane_entries));
   gpu::Ranking ranking;
   MmaPlan plan;
-  for (const Candidate& candidate : candidates(problem, direction, gpu, wishes, gathered)) {
+  for (const Candidate& candidate : all) {
     const std::string reason = fit(candidate, problem, direction, gpu, wishes, plan);
     if (reason.empty()) {
-      ranking.offer(candidate.text(), candidate.groups, fmt::format("{} warps", candidate.warps), plan,
+      ranking.offer(candidate.text(), candidate.groups, candidate.warps_text(), plan,
                     cost(plan, problem, direction, gpu));
     } else {
       ranking.refuse(candidate.text(), candidate.groups, reason);
@@ -179,8 +202,8 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   const Layout layout = make_layout(best, problem, direction);
   chosen.workspace_bytes = gpu::workspace_bytes(best, layout, problem);
   if (!gathered) {  // two slots, of tagged words at most
-    const std::int64_t quads = layout.w_hh.state_quads(best.group_batch, ExchangeWord::tag).total();
-    const std::int64_t ring = 2 * best.groups * quads * layout.w_hh.threads() * 16;
+    const std::int64_t ring =
+        2 * best.groups * layout.w_hh.ring_quads(best.group_batch, ExchangeWord::tag) * 16;
     chosen.workspace_bytes += ring - gpu::ring_bytes(best, layout);
   }
   return chosen;

@@ -15,8 +15,9 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
   if (const std::string reason = missing(problem, direction, false); !reason.empty())
     throw Error(ErrorCode::format, fmt::format("GPU plan: strategy mma: {}", reason));
   const int gates = direction.cell.gates();
-  expect_in("units_a_tile", plan.units_a_tile, 1, tile_rows / gates);
-  expect_in("units_a_cta", plan.units_a_cta, 1, std::int64_t{most_tiles} * plan.units_a_tile);
+  const int sharing = mma_sharing_units(gates);
+  expect_in("units_a_cta", plan.units_a_cta, 1,
+            plan.gathered ? most_tiles * sharing : most_tiles * tile_rows / gates);
   // Every unit has a position, and every CTA a unit.
   const std::int64_t units = problem.hidden_size;
   expect(std::int64_t{plan.ctas} * plan.units_a_cta >= units, "units_a_cta", plan.units_a_cta,
@@ -26,12 +27,23 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
          fmt::format("at most {} with {} units each", (units + plan.units_a_cta - 1) / plan.units_a_cta,
                      plan.units_a_cta));
   if (plan.gathered) {
-    expect(plan.units_a_cta % plan.units_a_tile == 0, "units_a_cta", plan.units_a_cta,
-           fmt::format("a multiple of {}", plan.units_a_tile));
+    expect(plan.units_a_cta % sharing == 0, "units_a_cta", plan.units_a_cta,
+           fmt::format("a multiple of {}", sharing));
   }
+  expect_in("row_parts", plan.row_parts, 1, plan.gathered ? 1 : most_row_parts);
   for (const int steps : {plan.steps.registers, plan.steps.shared, plan.steps.l2})
     expect_in("steps", steps, 0, gpu::max_slots);
   expect_in("steps", plan.steps.total(), 1, gpu::max_slots);
+  expect_in("kept_steps", plan.kept_steps, 0, plan.gathered ? 0 : plan.steps.l2);
+  if (plan.asks_late) {
+    expect(!plan.gathered, "asks_late", 1, "0 in vector-mma");
+    expect(plan.group_batch > plane_entries, "asks_late", 1,
+           fmt::format("0 for a group's batch of {}", plan.group_batch));
+    expect(plan.steps.registers == 0, "steps.registers", plan.steps.registers,
+           "0 where the state is asked for late");
+    expect(plan.steps.l2 == 0 || plan.steps.shared % late_steps == 0, "steps.shared", plan.steps.shared,
+           fmt::format("a multiple of {}", late_steps));
+  }
   const Layout layout = make_layout(plan, problem, direction);
   if (plan.gathered) {
     const std::int64_t last = layout.w_hh.zero_position(column_phases - 1);
@@ -39,9 +51,10 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
   } else {
     expect(plan.units_a_cta % held_units == 0, "units_a_cta", plan.units_a_cta,
            fmt::format("a multiple of {}", held_units));
-    const std::int64_t columns = std::int64_t{plan.warps} * plan.steps.total() * step_columns;
+    const int warps = layout.w_hh.column_warps();
+    const std::int64_t columns = std::int64_t{warps} * plan.steps.total() * step_columns;
     expect(columns >= units, "steps", plan.steps.total(),
-           fmt::format("enough for {} units in {} warps", units, plan.warps));
+           fmt::format("enough for {} units in {} warps", units, warps));
   }
   gpu::check_budgets(plan, weight_registers(layout.w_hh, plan.steps.registers),
                      shared_budget(layout, plan.group_batch, plan.shared.available));

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "plan/gpu_cost.hpp"
-#include "plan/gpu_registers.hpp"
 
 namespace sprnn::mma {
 
@@ -26,23 +25,56 @@ constexpr double wavefronts_a_fragment = 4.0;  // read from shared memory
 constexpr double shared_in_front = 0.57, l2_in_front = 0.65;
 // Of the exchange of a state that is staged; the barrier that remains is in the sums.
 constexpr double held_exchange = 0.63;
+// Of the time to read from memory what the L2 is asked to keep, so much is saved (H100, us a timestep): LSTM
+// 4096 28.4 instead of 34.1, 34 of its 96 MB kept, tanh 8192 26.4 instead of 32.5, at batch 16 35.3 instead
+// of 40.6. Not seen where the state is asked for late.
+constexpr double kept_saves = 0.5;
+// Where it is, and all weights stay in L2, a timestep takes what all CTAs read from there, state and weights,
+// and the way there and back of each quad that its warps wait for: 11 plans of LSTM 1024 and 2304, GRU 2560
+// and tanh 2304 at batch 16 and 32, all but two within 10 % (H100).
+constexpr double late_rate = 1.36;                      // of that which weights alone reach
+constexpr double late_quad_us = 0.8, most_turns = 8.0;  // of warps, that take turns
 // The warps' sums through shared memory, and their barrier.
 constexpr double dense_sums_us = 0.41, dense_sums_us_a_tile_and_entry = 0.0051;
 constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
+bool streams_near(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
+  return gpu::stays_in_l2(4.0 * static_cast<double>(plan.ctas * matrix.block_words(Place::l2)), gpu);
+}
+
+double dense_sums(const MmaPlan& plan, const MatrixLayout& matrix) {
+  return dense_sums_us + dense_sums_us_a_tile_and_entry * matrix.tiles_a_warp() * plan.group_batch +
+         us_a_warp_more * std::max(0.0, plan.warps - 8.0);
+}
+
+// The exchange but for its latency is part of it.
+double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
+  const double weights = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
+  const double state =
+      2.0 * static_cast<double>(matrix.row_parts * matrix.image.positions * plan.group_batch);
+  const double bytes = (weights + state) * plan.ctas * plan.groups;
+  const double quads = matrix.state_quads(plan.group_batch, plan.exchange_word).total() / matrix.image.planes;
+  return bytes / (late_rate * gpu.l2_gbytes_per_s * 1e3) +
+         (quads * late_quad_us / std::min<double>(plan.warps, most_turns) + dense_sums(plan, matrix)) *
+             gpu::measured_clock_ghz / gpu.clock_ghz;
+}
+
 double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
-  const double warps = plan.warps, tiles = matrix.tiles, steps = plan.steps.total();
+  const double warps = plan.warps, tiles = matrix.tiles_a_warp(), steps = plan.steps.total();
   const double fragment =
       (plan.gathered ? gathered_cycles : dense_cycles) * (1.0 + further_plane * (matrix.image.planes - 1));
   const double tensor = warps * steps * tiles * fragment / schedulers;
   const double weights = warps * plan.steps.shared * tiles * wavefronts_a_fragment;
   const double block = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
   const double ahead = static_cast<double>(matrix.streamed_ahead()) * plan.warps * fragment_bytes;
-  const bool near = gpu::stays_in_l2(plan.ctas * block, gpu);
-  double streaming =
-      std::max(gpu::streaming_cost(plan, plan.ctas * block, gpu), block / ahead * (near ? l2_us : memory_us));
+  const bool near = streams_near(plan, matrix, gpu);
+  const double kept =
+      matrix.asks_late ? 0.0 : static_cast<double>(plan.kept_steps) / std::max(1, plan.steps.l2);
+  const double load_us = near ? l2_us : kept * l2_us + (1.0 - kept) * memory_us;
+  double streaming = std::max(gpu::streaming_cost(plan, plan.ctas * block, gpu) * (1.0 - kept_saves * kept),
+                              block / ahead * load_us);
   if (!plan.gathered) streaming *= near ? l2_in_front : plan.groups;
   const double clock = gpu.clock_ghz * 1e3, slower = gpu::measured_clock_ghz / gpu.clock_ghz;
   if (plan.gathered) {
@@ -50,9 +82,7 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
     return std::max(tensor, state + weights) / clock + streaming +
            (gathered_sums_us + gathered_sums_us_a_tile * tiles) * slower;
   }
-  const double sums = dense_sums_us + dense_sums_us_a_tile_and_entry * tiles * plan.group_batch +
-                      us_a_warp_more * std::max(0.0, warps - 8.0);
-  return (tensor + shared_in_front * weights) / clock + streaming + sums * slower;
+  return (tensor + shared_in_front * weights) / clock + streaming + dense_sums(plan, matrix) * slower;
 }
 
 }  // namespace
@@ -60,63 +90,14 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
 std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction,
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
+  const bool late = plan.asks_late && streams_near(plan, layout.w_hh, gpu);
   const double exchange =
-      gpu::exchange_cost(plan, layout.state.positions, plan.exchange_word, problem.dtype, gpu);
+      gpu::exchange_cost(plan, late ? 0 : layout.state.positions, plan.exchange_word, problem.dtype, gpu);
   return {{"exchange", plan.passes * exchange * (plan.gathered ? 1.0 : held_exchange)},
-          {"product", plan.passes * product(plan, layout.w_hh, gpu)},
+          {"product", plan.passes * (late ? late_product : product)(plan, layout.w_hh, gpu)},
           {"cell update",
            plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell, problem.dtype, gpu)},
           {"input projection", gpu::input_cost(plan.w_ih, plan.tile_steps, problem, direction, gpu)}};
-}
-
-namespace {
-
-// Fitted to NVRTC 13.0 for sm_90, as gather_registers.cpp says: the least count that spills nothing, less the
-// weights.
-constexpr int base = 13;
-// Where the state is held too.
-constexpr int holding_base = 52, holding_streaming = 8, streaming_many_tiles = 24, many_tiles = 8;
-constexpr int much_held = 48, many_sums = 40;  // with fewer, some take the place of others
-constexpr int adding_base = 34, two_steps_ahead = 4, streaming_entry = 4, streaming_entry_of_many = 28;
-constexpr int two_planes = 12, few_tiles = 2;  // of more tiles than so
-constexpr int state_in_flight = 8;             // words of h on their way from shared memory, a plane
-constexpr int streaming = 8;                   // addresses in L2
-constexpr int staging_of_8 =
-    11;  // 8ths: words of h lie 16 bytes apart, so a quad is staged at more addresses
-
-}  // namespace
-
-int working_registers(const MmaPlan& plan, const Layout& layout) {
-  const MatrixLayout& matrix = layout.w_hh;
-  const int sums = 4 * matrix.tiles * matrix.image.planes;
-  const bool streams = matrix.steps.l2 > 0;
-  const bool on_their_way = matrix.steps.shared > 0 || (matrix.gathered && streams);
-  const int step = on_their_way ? fragment_words * matrix.fragments_ahead() : 0;
-  const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
-  if (!matrix.gathered) {
-    // Of few sums a lane has two each.
-    const int chains = matrix.tiles * matrix.image.planes < 4 ? 2 : 1;
-    const int held = 4 * matrix.state_quads(plan.group_batch, plan.exchange_word).held;
-    const int streaming_step =
-        fragment_words * matrix.streamed_ahead() + (matrix.streams_two_steps() ? two_steps_ahead : 0);
-    const int adding =
-        adding_base + plan.warps * matrix.gates;  // the warps' sums of a unit, asked for together
-    const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
-                            std::max(0, sums - many_sums) / 2 + (3 * matrix.gates + 2) * (entries - 1);
-    int more = matrix.image.planes > 1 && matrix.tiles > few_tiles ? two_planes : 0;
-    if (streams) {
-      more = holding_streaming + 4 * matrix.image.planes + streaming_step;
-      more += streaming_entry * (entries - 1);
-      if (matrix.tiles > many_tiles) more += streaming_many_tiles + streaming_entry_of_many * (entries - 1);
-    }
-    return std::max(adding, multiplying + more);
-  }
-  const int updating = plan.warps * matrix.gates;  // sums that are asked for together
-  const int receiving =
-      gpu::receiving_registers(plan, layout.state, plan.units_a_cta, plan.exchange_word) * staging_of_8 / 8;
-  const int multiplying = sums + state_in_flight * matrix.image.planes + step;
-  return base + std::max({multiplying, updating, receiving}) + (3 * matrix.gates + 2) * entries +
-         (streams ? streaming : 0);
 }
 
 }  // namespace sprnn::mma

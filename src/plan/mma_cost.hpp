@@ -1,4 +1,4 @@
-// What strategies dense-mma and vector-mma cost: microseconds a timestep, and registers.
+// What strategies dense-mma and vector-mma cost, in microseconds a timestep.
 #pragma once
 
 #include <vector>
@@ -9,8 +9,5 @@ namespace sprnn::mma {
 
 [[nodiscard]] std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem,
                                          const DirectionProblem& direction, const GpuDescription& gpu);
-
-// Of a thread, beside weights: what the compiler needs so that nothing is spilled.
-[[nodiscard]] int working_registers(const MmaPlan& plan, const Layout& layout);
 
 }  // namespace sprnn::mma

@@ -13,8 +13,10 @@ void to_json(json& out, const MmaPlan& plan) {
   gpu::to_json(out, plan);
   out["gathered"] = plan.gathered;
   out["units_a_cta"] = plan.units_a_cta;
-  out["units_a_tile"] = plan.units_a_tile;
+  out["row_parts"] = plan.row_parts;
   out["steps"] = {plan.steps.registers, plan.steps.shared, plan.steps.l2};
+  out["kept_steps"] = plan.kept_steps;
+  out["asks_late"] = plan.asks_late;
 }
 
 void from_json(const json& in, MmaPlan& plan) {
@@ -22,7 +24,9 @@ void from_json(const json& in, MmaPlan& plan) {
   gpu::from_json(in, plan);
   plan.gathered = in.at("gathered").get<bool>();
   plan.units_a_cta = integer_at<int>(in, "units_a_cta");
-  plan.units_a_tile = integer_at<int>(in, "units_a_tile");
+  plan.row_parts = integer_at<int>(in, "row_parts");
+  plan.kept_steps = integer_at<int>(in, "kept_steps");
+  plan.asks_late = in.at("asks_late").get<bool>();
   const json& steps = in.at("steps");
   plan.steps = {to_integer<int>(steps.at(0), "steps.registers"), to_integer<int>(steps.at(1), "steps.shared"),
                 to_integer<int>(steps.at(2), "steps.l2")};
@@ -30,12 +34,14 @@ void from_json(const json& in, MmaPlan& plan) {
 
 std::string to_text(const MmaPlan& plan) {
   const GpuStrategy strategy = plan.gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma;
-  return fmt::format(
-      "{}: {}; {} units a CTA, {} a tile of 16 rows, steps of 16 columns a warp: {} in registers, {} shared, "
-      "{} L2; {}; "
-      "{}",
-      to_string(strategy), gpu::groups_text(plan), plan.units_a_cta, plan.units_a_tile, plan.steps.registers,
-      plan.steps.shared, plan.steps.l2, gpu::exchange_text(plan), gpu::budgets_text(plan));
+  std::string text = fmt::format("{}: {}; {} units a CTA in tiles of 16 rows", to_string(strategy),
+                                 gpu::groups_text(plan), plan.units_a_cta);
+  if (plan.row_parts > 1) text += fmt::format(", in {} parts of the warps", plan.row_parts);
+  text += fmt::format(", steps of 16 columns a warp: {} in registers, {} shared, {} L2", plan.steps.registers,
+                      plan.steps.shared, plan.steps.l2);
+  if (plan.kept_steps > 0) text += fmt::format(" or memory ({} kept in L2)", plan.kept_steps);
+  if (plan.asks_late) text += ", the state asked for step by step";
+  return text + fmt::format("; {}; {}", gpu::exchange_text(plan), gpu::budgets_text(plan));
 }
 
 }  // namespace sprnn::mma

@@ -12,14 +12,14 @@ int MatrixLayout::steps_in(Place place) const noexcept {
 }
 
 std::int64_t MatrixLayout::row(int cta, int tile, int r) const noexcept {
-  const int local = tile * units_a_tile + r / gates;
+  const int local_row = tile * rows_a_tile + r, local = local_row / gates;
   const std::int64_t unit = std::int64_t{cta} * units_a_cta + local;
-  if (r >= units_a_tile * gates || local >= units_a_cta || unit >= units) return -1;
-  return r % gates * units + unit;
+  if (r >= rows_a_tile || local >= units_a_cta || unit >= units) return -1;
+  return local_row % gates * units + unit;
 }
 
 std::int64_t MatrixLayout::block_words(Place place) const noexcept {
-  return std::int64_t{steps_in(place)} * (tiles * fragment_words + column_words()) * threads();
+  return std::int64_t{steps_in(place)} * (tiles_a_warp() * fragment_words + column_words()) * threads();
 }
 
 Place MatrixLayout::place_of(int step) const noexcept {
@@ -47,32 +47,39 @@ std::int64_t MatrixLayout::weight_half(Fragment at, int r, int k) const noexcept
   // * (lane % 4) and the next; then row + 8; then columns + 8; then both.
   const int lane = r % 8 * 4 + k % 8 / 2;
   const int word = r / 8 + 2 * (k / 8);
-  const std::int64_t fragment = (std::int64_t{step_in_place(steps, at.step)} * tiles + at.tile) * threads() +
-                                at.warp * warp_lanes + lane;
+  const int warp = at.tile / tiles_a_warp() * column_warps() + at.warp;
+  const int tile = at.tile % tiles_a_warp();
+  const std::int64_t fragment =
+      (std::int64_t{step_in_place(steps, at.step)} * tiles_a_warp() + tile) * threads() + warp * warp_lanes +
+      lane;
   return 2 * (first_word(at) + fragment * fragment_words + word) + k % 2;
 }
 
 std::int64_t MatrixLayout::column_half(Fragment at, int lane) const noexcept {
   const std::int64_t fragments =
-      std::int64_t{steps_in(place_of(at.step))} * tiles * fragment_words * threads();
+      std::int64_t{steps_in(place_of(at.step))} * tiles_a_warp() * fragment_words * threads();
   const std::int64_t word =
       (std::int64_t{step_in_place(steps, at.step)} * column_words() + at.tile / 2) * threads() +
       at.warp * warp_lanes + lane;
   return 2 * (first_word(at) + fragments + word) + at.tile % 2;
 }
 
-MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word) const noexcept {
+int MatrixLayout::steps_a_quad(int group_batch, ExchangeWord word) const noexcept {
   const int steps_a_word =
       image.planes > 1 ? 1 : 8 / static_cast<int>(std::bit_ceil(static_cast<unsigned>(group_batch)));
-  const int steps_a_quad = steps_a_word * (word == ExchangeWord::tag ? 1 : 2);
-  const auto quads = [&](int of) { return image.planes * ((of + steps_a_quad - 1) / steps_a_quad); };
-  return {quads(steps.registers + steps.shared), quads(steps.l2)};
+  return steps_a_word * (word == ExchangeWord::tag ? 1 : 2);
+}
+
+MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word) const noexcept {
+  const int in_a_quad = steps_a_quad(group_batch, word);
+  const auto quads = [&](int of) { return image.planes * ((of + in_a_quad - 1) / in_a_quad); };
+  return {quads(held_steps()), quads(steps.total() - held_steps())};
 }
 
 int MatrixLayout::fragments_ahead() const noexcept {
-  int ahead = tiles;
-  for (int n = tiles; n >= 6 && !gathered; --n) {
-    if (tiles % n == 0) ahead = n;
+  int ahead = tiles_a_warp();
+  for (int n = ahead; n >= 6 && !gathered; --n) {
+    if (tiles_a_warp() % n == 0) ahead = n;
   }
   return ahead;
 }
@@ -82,7 +89,8 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
                 {}};
   if (!plan.gathered) {
     // Steps of all warps may reach past the last position: over zeros, as far as they go.
-    const std::int64_t read = std::int64_t{plan.warps} * plan.steps.total() * step_columns * word_bytes;
+    const std::int64_t read =
+        std::int64_t{plan.warps / plan.row_parts} * plan.steps.total() * step_columns * word_bytes;
     layout.state.plane_bytes = std::max(layout.state.plane_bytes, read);
   }
   MatrixLayout& w_hh = layout.w_hh;
@@ -91,10 +99,14 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
   w_hh.ctas = plan.ctas;
   w_hh.warps = plan.warps;
   w_hh.units_a_cta = plan.units_a_cta;
-  w_hh.units_a_tile = plan.units_a_tile;
-  w_hh.tiles = (plan.units_a_cta + plan.units_a_tile - 1) / plan.units_a_tile;
+  if (plan.gathered) w_hh.rows_a_tile = mma_sharing_units(layout.gates) * layout.gates;
+  w_hh.row_parts = plan.row_parts;
+  const int tiles = (layout.rows_a_cta() + w_hh.rows_a_tile - 1) / w_hh.rows_a_tile;
+  w_hh.tiles = (tiles + plan.row_parts - 1) / plan.row_parts * plan.row_parts;
   w_hh.gathered = plan.gathered;
+  w_hh.asks_late = plan.asks_late;
   w_hh.steps = plan.steps;
+  w_hh.kept_steps = plan.kept_steps;
   w_hh.image = layout.state;
   return layout;
 }
@@ -113,7 +125,7 @@ std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& probl
 }
 
 int weight_registers(const MatrixLayout& layout, int steps) noexcept {
-  return steps * (layout.tiles * fragment_words + layout.column_words());
+  return steps * (layout.tiles_a_warp() * fragment_words + layout.column_words());
 }
 
 SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t available) noexcept {
@@ -121,9 +133,9 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   budget.available = available;
   budget.state = layout.w_hh.gathered ? layout.state.bytes() : 0;
   // Where warps hold their own state they are apart by up to a timestep, and have sums of two; but not where
-  // they stream weights.
-  const bool two = !layout.w_hh.gathered && layout.w_hh.steps.l2 == 0;
-  const std::int64_t sums = std::int64_t{4} * layout.w_hh.warps * layout.w_hh.sum_words(group_batch);
+  // it comes step by step.
+  const bool two = !layout.w_hh.gathered && !layout.w_hh.streams_state();
+  const std::int64_t sums = std::int64_t{4} * layout.w_hh.column_warps() * layout.w_hh.sum_words(group_batch);
   budget.sums = two ? 2 * sums : sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);
   return budget;

@@ -24,32 +24,41 @@ inline constexpr int fragment_words = 4;  // 32-bit words of a lane
 inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
 inline constexpr int held_units = 4;      // of a batch entry, in a word of the ring that a lane holds
 inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
+inline constexpr int most_row_parts = 2;
+inline constexpr int plane_entries = 8;  // of the batch, that a lane of operand B has room for
+inline constexpr int late_steps = 2;     // whose state is asked for late are asked for by twos at most
 
-// Which fragment, of all CTAs.
+// Which fragment, of all CTAs. `warp`: of those that share out the columns of the tile.
 struct Fragment {
   int cta = 0, warp = 0, step = 0, tile = 0;
 };
 
-// W_hh over the CTAs of a group. Row r of a tile is gate r % gates of its unit r / gates; a CTA's unit u is
-// unit u % units_a_tile of tile u / units_a_tile.
+// W_hh over the CTAs of a group. A CTA's row r is gate r % gates of its unit r / gates, and row
+// r % rows_a_tile of tile r / rows_a_tile.
 struct MatrixLayout {
   int gates = 1;
   std::int64_t units = 0;
   int ctas = 1;
   int warps = 4;
+  int row_parts = 1;
   int units_a_cta = 0;
-  int units_a_tile = 1;
-  int tiles = 1;  // a CTA
+  int rows_a_tile = tile_rows;  // the others are empty
+  int tiles = 1;                // a CTA, a multiple of row_parts
   bool gathered = false;
+  bool asks_late = false;
   MmaSteps steps;
+  int kept_steps = 0;
   Image image;  // gathered: in shared memory; else its positions are those that the ring's words hold
 
   [[nodiscard]] int threads() const noexcept { return warps * warp_lanes; }
+  [[nodiscard]] int tiles_a_warp() const noexcept { return tiles / row_parts; }
+  // That share out the columns of a tile.
+  [[nodiscard]] int column_warps() const noexcept { return warps / row_parts; }
   [[nodiscard]] int steps_in(Place place) const noexcept;
   // The matrix's row at row r of a CTA's tile, -1 for none. A position holds the unit of its own number.
   [[nodiscard]] std::int64_t row(int cta, int tile, int r) const noexcept;
   // Words of a lane that hold a step's columns, two tiles to a word. Lanes l and l + 16 have column l.
-  [[nodiscard]] int column_words() const noexcept { return gathered ? (tiles + 1) / 2 : 0; }
+  [[nodiscard]] int column_words() const noexcept { return gathered ? (tiles_a_warp() + 1) / 2 : 0; }
   // Words of one CTA: fragments as [step][tile][thread][4], then columns as [step][word][thread].
   [[nodiscard]] std::int64_t block_words(Place place) const noexcept;
   // Of a weight: the half word of its place's section. A lane's words are those of operand A of mma.m16n8k16.
@@ -62,13 +71,20 @@ struct MatrixLayout {
     const int position = k % 8 / 2 * 4 + k / 8 * 2 + k % 2;
     return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns + position;
   }
-  // 128-bit words of a lane in which the state of such columns is exchanged: kernels/held_exchange.cuh. Those
-  // of weights on chip are held together; those of streamed ones come one after the other.
+  // Steps whose state a lane asks for at once and holds together; that of the others comes step by step.
+  [[nodiscard]] int held_steps() const noexcept { return asks_late ? 0 : steps.registers + steps.shared; }
+  [[nodiscard]] bool streams_state() const noexcept { return held_steps() < steps.total(); }
+  // 128-bit words of a lane in which the state of such columns is exchanged: kernels/held_exchange.cuh.
   struct Quads {
     int held = 0, streamed = 0;  // of all planes
     [[nodiscard]] int total() const noexcept { return held + streamed; }
   };
+  [[nodiscard]] int steps_a_quad(int group_batch, ExchangeWord word) const noexcept;
   [[nodiscard]] Quads state_quads(int group_batch, ExchangeWord word) const noexcept;
+  // Of a slot of a group's ring: row parts read the same ones.
+  [[nodiscard]] std::int64_t ring_quads(int group_batch, ExchangeWord word) const noexcept {
+    return std::int64_t{column_warps()} * warp_lanes * state_quads(group_batch, word).total();
+  }
   // Positions of zeros that padding reads, one for each column of a phase.
   [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
     return image.zeros / word_bytes + k % column_phases;
@@ -77,20 +93,20 @@ struct MatrixLayout {
   // each step's tiles a whole number of times as many, and enough to fill the time that shared memory takes.
   [[nodiscard]] int fragments_ahead() const noexcept;
   // Memory takes longer: where there are few tiles, also those of the next step (of an even number of steps).
-  [[nodiscard]] bool streams_two_steps() const noexcept { return !gathered && tiles <= 4; }
+  [[nodiscard]] bool streams_two_steps() const noexcept { return !gathered && tiles_a_warp() <= 4; }
   [[nodiscard]] int streamed_ahead() const noexcept {
-    return streams_two_steps() ? 2 * tiles : fragments_ahead();
+    return streams_two_steps() ? 2 * tiles_a_warp() : fragments_ahead();
   }
-  // Sums of a CTA: [warp][batch entry][row of its tiles], up to the last row that there is.
+  // Sums of a CTA: [column warp][batch entry][row of its tiles], up to the last row that there is.
   [[nodiscard]] int sum_rows() const noexcept {
-    const int last = units_a_cta - 1;
-    return last / units_a_tile * tile_rows + (last % units_a_tile + 1) * gates;
+    const int last = units_a_cta * gates - 1;
+    return last / rows_a_tile * tile_rows + last % rows_a_tile + 1;
   }
   // Words from one batch entry's sums to the next one's. Of entries b and b + 1 those of four units are
   // loaded together, of b, b + 2, b + 4 and b + 6 those of eight rows are stored together: with 8 words more
   // behind every second entry either lie in 32 banks.
   [[nodiscard]] int sum_pitch() const noexcept { return (sum_rows() + 15) / 32 * 32 + 16; }
-  // Of a warp.
+  // Of a column warp.
   [[nodiscard]] int sum_words(int group_batch) const noexcept {
     return group_batch * sum_pitch() + (group_batch - 1) / 2 * 8;
   }

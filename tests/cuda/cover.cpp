@@ -163,6 +163,8 @@ std::string to_string(const CoverCase& c) {
   wish("fence", c.wishes.fence);
   wish("opaque_pairs", c.wishes.opaque_pairs);
   wish("bank_order", c.wishes.bank_order);
+  wish("row_parts", c.wishes.row_parts);
+  wish("asks_late", c.wishes.asks_late);
   wish("lanes", c.wishes.lanes);
   wish("warps", c.wishes.warps);
   wish("groups", c.wishes.groups);
@@ -179,7 +181,7 @@ std::vector<CoverCase> cover() {
 }
 
 std::vector<CoverCase> mma_cover() {
-  constexpr int draws = 96;
+  constexpr int draws = 120;
   std::vector<CoverCase> cases;
   for (std::uint64_t seed = 1; seed <= draws; ++seed) {
     Random random(seed);
@@ -202,6 +204,12 @@ std::vector<CoverCase> mma_cover() {
     if (random.chance(0.3)) c.wishes.groups = 1;
     if (random.chance(0.3)) c.wishes.group_batch = std::min(static_cast<int>(c.batch), one_of(4, 8, 16));
     c.tagged = random.chance(0.3);
+    if (c.wishes.strategy == GpuStrategy::dense_mma) {
+      if (random.chance(0.3)) c.wishes.row_parts = 2;
+      if (c.batch > 8 && c.wishes.group_batch.value_or(16) > 8 && random.chance(0.6))
+        c.wishes.asks_late = true;
+      if (c.wishes.asks_late) c.wishes.groups = 1;
+    }
     cases.push_back(c);
   }
   return cases;

@@ -15,8 +15,9 @@ namespace {
 constexpr std::int64_t steps = 5;
 
 // Weights in registers, in shared memory and in L2.
-Device cramped_gpu(int sms, int registers, std::int64_t shared) {
+Device cramped_gpu(int sms, int registers, std::int64_t shared, std::int64_t l2 = GpuDescription{}.l2_bytes) {
   GpuDescription gpu = tiny_gpu().gpu();
+  gpu.l2_bytes = l2;
   gpu.sm_count = sms;
   gpu.max_registers_per_thread = registers;
   gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = shared;
@@ -105,6 +106,19 @@ std::vector<Path> paths() {
       add("streamed weights, one entry", sized(400, relu_cell(), bf16), {.warps = 4}, 1);
       add("streamed weights, grid barrier", sized(400, tanh_cell(), fp16), {.warps = 4, .stamps = false}, 4);
       add("streamed weights, two planes", large(gru_cell(), fp16), {.group_batch = 9, .warps = 4}, 18);
+      add("streamed weights, some kept", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
+      add("row parts", spec(lstm_cell(), fp16), {.row_parts = 2});
+      add("row parts, streamed weights", sized(400, relu_cell(), bf16), {.warps = 4, .row_parts = 2}, 8);
+      add("asks late", spec(lstm_cell(), fp16), {.group_batch = 32, .asks_late = true}, 32);
+      add("asks late, grid barrier", spec(gru_cell(), bf16), {.asks_late = true, .stamps = false}, 17);
+      add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true},
+          27);
+      const GpuWishes late{.groups = 1, .group_batch = 11, .warps = 4, .asks_late = true};
+      add("asks late, streamed weights", sized(150, gru_cell(), bf16), late, 11);
+      add("asks late, streamed weights, some kept", sized(400, tanh_cell(), fp16), late, 22);
+      GpuWishes parted = late;
+      parted.row_parts = 2;
+      add("asks late, row parts, streamed weights, some kept", sized(150, lstm_cell(), fp16), parted, 11);
     }
     all.push_back({"mma",
                    fmt::format("{}, a state without a stamp", name),
@@ -132,7 +146,9 @@ std::vector<Path> paths() {
 
 CaseResult run_path(const Path& path) {
   const bool holds = path.wishes.strategy == GpuStrategy::dense_mma;
+  const bool keeps = path.what.ends_with("some kept");
   const Device device = !path.cramped ? find_gpu(0)
+                        : keeps       ? cramped_gpu(6, 176, 16384, 200000)
                         : holds       ? cramped_gpu(6, 176, 16384)
                                       : cramped_gpu(2, 112, 8192);
   const Model model = random_model(path.spec);
@@ -147,6 +163,10 @@ CaseResult run_path(const Path& path) {
   }
   if (path.cramped && packed->directions[0].section("w_hh.l2").size() == 0)
     return {0, 0, "w_hh.l2 is empty: the case does not cover it"};
+  if (const auto* mma = std::get_if<MmaPlan>(&packed->plan.directions[0].choice)) {
+    if (keeps != (mma->kept_steps > 0))
+      return {0, 0, fmt::format("{} steps are kept in L2", mma->kept_steps)};
+  }
   const auto session = cuda_session(packed, path.batch);
   const Errors errors = compare(model, inputs, run_on_device(*session, inputs, path.way));
   return {std::max(errors.error, on_host.error), errors.bound, ""};

@@ -78,6 +78,13 @@ TEST(MmaOracle, EveryWishGivesTheSameAnswer) {
     for (const int warps : {4, 8, 12, 16}) all.push_back({.warps = warps});
     all.push_back({.stamps = false});
     all.push_back({.w_ih = InputStorage::csr});
+    if (strategy == GpuStrategy::dense_mma) {
+      for (const int warps : {4, 12}) {
+        all.push_back({.warps = warps, .row_parts = 2});
+        all.push_back({.groups = 1, .warps = warps, .row_parts = 2, .asks_late = true});
+        all.push_back({.groups = 1, .warps = warps, .asks_late = true});
+      }
+    }
     for (GpuWishes& wishes : all) {
       wishes.strategy = strategy;
       expect_close(model, inputs, find_device("h100"), wishes);

@@ -90,12 +90,16 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   const auto constant = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("  static constexpr int {} = {};\n", name, value);
   };
-  constant("tiles", m.tiles);
-  constant("units_a_tile", m.units_a_tile);
+  constant("tiles", m.tiles_a_warp());
+  constant("row_parts", m.row_parts);
+  constant("column_warps", m.column_warps());
+  constant("rows_a_tile", m.rows_a_tile);
   constant("steps", m.steps.total());
   constant("register_steps", m.steps.registers);
   constant("shared_steps", m.steps.shared);
   constant("l2_steps", m.steps.l2);
+  constant("held_steps", m.held_steps());
+  constant("kept_steps", m.kept_steps);
   constant("fragments_ahead", m.fragments_ahead());
   constant("streams_two_steps", m.streams_two_steps());
   constant("column_words", m.column_words());
@@ -182,7 +186,7 @@ std::int64_t projection_columns(const KernelShape& shape) {
 std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShape& shape) {
   if (holds_state(shape)) {
     const mma::MatrixLayout& w_hh = std::get<MmaShape>(shape.product).layout.w_hh;
-    return std::int64_t{shape.frame.threads} * w_hh.state_quads(shape.plan.group_batch, word).total();
+    return w_hh.ring_quads(shape.plan.group_batch, word);
   }
   const int entries = 16 / static_cast<int>(size_of(shape.dtype)) - (word == ExchangeWord::tag ? 1 : 0);
   const std::int64_t slice = std::int64_t{units_a_cta} * shape.plan.group_batch;

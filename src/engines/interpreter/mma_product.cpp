@@ -22,10 +22,8 @@ float* MmaProduct::tile_sums(int cta, int tile) {
 
 const float* MmaProduct::sums(int cta, int local_row) const {
   const mma::MatrixLayout& layout = view_.layout.w_hh;
-  const int unit = local_row / layout.gates;
-  const int row = unit % layout.units_a_tile * layout.gates + local_row % layout.gates;
-  return const_cast<MmaProduct*>(this)->tile_sums(cta, unit / layout.units_a_tile) +
-         static_cast<size_t>(row) * group_batch_;
+  return const_cast<MmaProduct*>(this)->tile_sums(cta, local_row / layout.rows_a_tile) +
+         static_cast<size_t>(local_row % layout.rows_a_tile) * group_batch_;
 }
 
 void MmaProduct::run(const StateImage& state, int entries, bool /*bounded*/) {

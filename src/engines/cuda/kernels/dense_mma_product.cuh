@@ -9,9 +9,10 @@
 template <class M>
 class Product {
  public:
-  // A warp may be a timestep ahead of those that still add up the sums of the last one. Where it streams weights they
-  // are done long before it is: it waits for them, and the room of the second set is for weights.
-  static constexpr int sum_buffers = M::l2_steps > 0 ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
+  // A warp may be a timestep ahead of those that still add up the sums of the last one. Where state is streamed they are
+  // done long before it is: it waits for them, and the room of the second set is for weights.
+  static constexpr bool streams = M::held_steps < M::steps;
+  static constexpr int sum_buffers = streams ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
       : weights_(arrays, cta, shared_weights) {
@@ -30,7 +31,7 @@ class Product {
   template <class Columns>
   __device__ __forceinline__ void run(Columns& columns, u32 sums) {
     // Where nothing is streamed it is known before the product.
-    if (M::l2_steps == 0 && columns.end_nonfinite()) {
+    if (!streams && columns.end_nonfinite()) {
       sum_stored_weights(columns, sums);
       return;
     }
@@ -38,7 +39,47 @@ class Product {
     u32 coming[ahead][4];  // from shared memory
 #pragma unroll
     for (int f = 0; f < ahead; ++f) load_shared_fragment(f, coming[f]);
-    // Steps whose weights are in registers fill the time that those of the others take to come.
+    if constexpr (M::held_steps > 0) {
+      multiply_held(columns, sum, coming);
+    } else {
+      multiply_streamed<0, M::shared_steps>(columns, sum[0], coming, [&](int step, int tile, u32(&words)[4]) {
+        load_shared_fragment(step * M::tiles + tile, words);
+      });
+    }
+    if constexpr (!streams) {
+      WarpSums<M>::leave(sum[0], sums);
+    } else {
+      // The last ones load the next timestep's first.
+      multiply_streamed<Quads::streamed - divide_up(M::l2_steps, Quads::steps), M::l2_steps>(
+          columns, sum[0], streamed_, [&](int step, int tile, u32(&words)[4]) {
+            load_streamed(step < M::l2_steps ? step : step - M::l2_steps, tile, words);
+          });
+      const bool nonfinite = columns.end_nonfinite();
+      __syncthreads();
+      WarpSums<M>::leave(sum[0], sums);
+      if (nonfinite) sum_stored_weights(columns, sums);
+    }
+  }
+
+ private:
+  using Sums = typename Fragments<M>::Sums;
+  using Quads = HeldQuads<M, H_WORD>;
+  static constexpr int planes = Fragments<M>::planes;
+  // A product waits for the last one that adds to the same sums.
+  static constexpr int chains = M::tiles * planes < 4 && M::register_steps + M::shared_steps > 1 ? 2 : 1;
+  static constexpr int ahead = M::fragments_ahead;
+  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
+  static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
+
+  __device__ __forceinline__ static void multiply(float (&sum)[planes][4], const u32 (&weights)[4], const u32 (&b)[planes][2]) {
+#pragma unroll
+    for (int plane = 0; plane < planes; ++plane) multiply_add(sum[plane], weights, b[plane]);
+  }
+
+  // Steps whose state is held.
+  template <class Columns>
+  __device__ __forceinline__ void multiply_held(Columns& columns, Sums (&sum)[chains], u32 (&coming)[ahead][4]) {
+    // Those whose weights are in registers fill the time that those of the others take to come.
 #pragma unroll
     for (int s = 0; s < M::register_steps || s < M::shared_steps; ++s) {
       if (s < M::register_steps) {
@@ -63,30 +104,6 @@ class Product {
 #pragma unroll
       for (int i = 0; i < planes * 4; ++i) sum[0][tile][i / 4][i % 4] += sum[chains - 1][tile][i / 4][i % 4];
     }
-    if constexpr (M::l2_steps == 0) {
-      WarpSums<M>::leave(sum[0], sums);
-    } else {
-      stream(columns, sum[0]);
-      const bool nonfinite = columns.end_nonfinite();
-      __syncthreads();
-      WarpSums<M>::leave(sum[0], sums);
-      if (nonfinite) sum_stored_weights(columns, sums);
-    }
-  }
-
- private:
-  using Sums = typename Fragments<M>::Sums;
-  using Quads = HeldQuads<M, H_WORD>;
-  static constexpr int planes = Fragments<M>::planes;
-  // A product waits for the last one that adds to the same sums.
-  static constexpr int chains = M::tiles * planes < 4 && M::register_steps + M::shared_steps > 1 ? 2 : 1;
-  static constexpr int ahead = M::fragments_ahead;
-  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
-  static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
-
-  __device__ __forceinline__ static void multiply(float (&sum)[planes][4], const u32 (&weights)[4], const u32 (&b)[planes][2]) {
-#pragma unroll
-    for (int plane = 0; plane < planes; ++plane) multiply_add(sum[plane], weights, b[plane]);
   }
 
   // Of those in shared memory, if there are so many: [step][tile].
@@ -94,33 +111,33 @@ class Product {
     if (f < M::shared_steps * M::tiles) Fragments<M>::take(*weights_.shared().fragment(f / M::tiles, f % M::tiles), words);
   }
 
-  // The steps whose weights come from L2 or memory: any number, in a rolled loop.
-  template <class Columns>
-  __device__ __forceinline__ void stream(Columns& columns, Sums& sum) {
+  // `steps` steps whose state comes a quad at a time, from quad `first` on: any number, in a rolled loop. `coming`: their
+  // fragments that are on their way; `load(step, tile, words)` sends for those behind.
+  template <int first, int steps, int N, class Columns, class Load>
+  __device__ __forceinline__ void multiply_streamed(Columns& columns, Sums& sum, u32 (&coming)[N][4], Load&& load) {
 #pragma unroll 1
-    for (int quad = 0; quad < Quads::streamed; ++quad) {
+    for (int quad = 0; quad < divide_up(steps, Quads::steps); ++quad) {
       u64 words[planes][Quads::words];
-      columns.take_streamed(quad, words);
+      columns.take_streamed(first + quad, words);
 #pragma unroll
       for (int i = 0; i < Quads::steps; ++i) {
         const int s = quad * Quads::steps + i;
-        if (M::l2_steps % Quads::steps != 0 && s >= M::l2_steps) break;
+        if (steps % Quads::steps != 0 && s >= steps) break;
         u32 b[planes][2];
 #pragma unroll
         for (int plane = 0; plane < planes; ++plane) hand_down<Quads>(words[plane][i / Quads::parts], i % Quads::parts, b[plane]);
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
-          u32(&place)[4] = streamed_[(i * M::tiles + tile) % streamed_ahead];
+          u32(&place)[4] = coming[(i * M::tiles + tile) % N];
           multiply(sum[tile], place, b);
-          // The last ones load the next timestep's first.
-          const int behind = s + (tile + streamed_ahead) / M::tiles;
-          load_streamed(behind < M::l2_steps ? behind : behind - M::l2_steps, (tile + streamed_ahead) % M::tiles, place);
+          load(s + (tile + N) / M::tiles, (tile + N) % M::tiles, place);
         }
       }
     }
   }
   __device__ __forceinline__ void load_streamed(int s, int tile, u32 (&words)[4]) const {
-    Fragments<M>::take(__ldcg(weights_.l2().fragment(s, tile)), words);
+    const uint4* const from = weights_.l2().fragment(s, tile);
+    Fragments<M>::take(M::kept_steps == 0 ? __ldcg(from) : load_streamed_128(from, s < M::kept_steps), words);
   }
 
   // The rare product, weights from memory; a lane sums what it has of a fragment.

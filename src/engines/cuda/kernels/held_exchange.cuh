@@ -6,11 +6,13 @@
 // four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next steps' words, and hand
 // them down when it is their turn.
 //
-// Of steps whose weights are on chip all words are asked for together. Those of streamed weights come a quad at a time,
-// the next one asked for when one is taken.
+// The words of the first steps are asked for together and held: of those whose weights are on chip, unless the plan
+// says otherwise. Those of the others come a quad at a time, the next one asked for when one is taken. Row parts (mma.cuh)
+// read the same words.
 #pragma once
 
 #include "arguments.cuh"
+#include "mma.cuh"
 #include "ring.cuh"
 
 // Which quad of a lane holds the words of which steps. `M` is the matrix that reads the state (plan.cuh), `W` its word.
@@ -21,12 +23,12 @@ struct HeldQuads {
   static constexpr int parts = 8 / entries;  // steps side by side in a warp's lanes
   static constexpr int words = W == Word::tag ? 1 : 2;  // a quad; a tag takes the upper half
   static constexpr int steps = words * parts;           // a quad
-  static constexpr int held_steps = M::register_steps + M::shared_steps;
+  static constexpr int held_steps = M::held_steps, streamed_steps = M::steps - held_steps;
   static constexpr int held = divide_up(held_steps, steps);  // quads of a lane, of a plane
-  static constexpr int streamed = divide_up(M::l2_steps, steps);
+  static constexpr int streamed = divide_up(streamed_steps, steps);
   static constexpr int a_plane = held + streamed;
   static constexpr int a_lane = planes * a_plane;
-  static constexpr int a_slot = THREADS * a_lane;  // of a group: [warp][plane][quad][lane]
+  static constexpr int a_slot = M::column_warps * 32 * a_lane;  // of a group: [column warp][plane][quad][lane]
 
   // Of a step: its quad of a plane, and its place among the quad's: word * parts + part.
   __device__ __forceinline__ static int quad_of(int step) {
@@ -68,10 +70,10 @@ class HeldExchange {
   __device__ __forceinline__ HeldExchange(u64* ring, int groups, const Role& role, u32* barrier, u32 given_up,
                                           int poll_wait)
       : ring_(role, barrier, given_up, poll_wait), words_(ring), slot_words_(2 * Quads::a_slot * groups) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % 32;
     const int own = 2 * Quads::a_slot * role.group;
     polled_ = own + 2 * first_quad();
-    const int units = published_units - warp * M::steps * 16 - lane % 4 * 4;
+    const int units = published_units - column_warp<M>() * M::steps * 16 - lane % 4 * 4;
     const bool any = units > 0 && Quads::entry_of_lane(lane) < GROUP_BATCH;
     const int steps = !any ? 0 : units > M::steps * 16 ? M::steps : (units + 15) / 16;  // somebody publishes
     const int part = Quads::part_of_lane(lane);
@@ -84,7 +86,7 @@ class HeldExchange {
       const int reader = unit / 16 / M::steps, step = unit / 16 % M::steps, place = Quads::place_in_quad(step);
       const int quad = (reader * Quads::planes + b / 8) * Quads::a_plane + Quads::quad_of(step);
       // No column reads what lies behind the last step: units that there are not.
-      const bool publishes = entry % 4 == 0 && entry < entries && reader < THREADS / 32;
+      const bool publishes = entry % 4 == 0 && entry < entries && reader < M::column_warps;
       const int reader_lane = Quads::lane_of(b % 8, place % Quads::parts, unit % 16 / 4);
       published_[i] = publishes ? own + 2 * (quad * 32 + reader_lane) + place / Quads::parts : -1;
     }
@@ -226,7 +228,7 @@ class HeldExchange {
     u32 step_;
     Deadline deadline_;
     u64 word_[Quads::planes][at_least_one(Quads::held)][Quads::words];
-    Quad coming_[Quads::planes];  // of streamed weights' columns
+    Quad coming_[Quads::planes];  // streamed ones
     u64 flags_ = 0;               // all words that were taken, or'ed
     bool nonfinite_ = false;
   };
@@ -257,8 +259,9 @@ class HeldExchange {
   static constexpr int all_held = Quads::planes * Quads::held;
   static constexpr int polls_at_once = at_least_one(POLLS_AT_ONCE < all_held ? POLLS_AT_ONCE : all_held);
   static constexpr int published_units = CTAS * M::Image::units_a_cta;
-  static constexpr bool all_published = published_units >= THREADS / 32 * M::steps * 16 && Quads::held_steps % Quads::parts == 0 &&
-                                        M::l2_steps % Quads::parts == 0 && Quads::entries * Quads::planes == GROUP_BATCH;
+  static constexpr bool all_published = published_units >= M::column_warps * M::steps * 16 &&
+                                        Quads::held_steps % Quads::parts == 0 && Quads::streamed_steps % Quads::parts == 0 &&
+                                        Quads::entries * Quads::planes == GROUP_BATCH;
 
   __device__ __forceinline__ static int words_of(int steps) { return steps <= 0 ? 0 : divide_up(steps, Quads::parts); }
   __device__ __forceinline__ bool has_entry(int plane) const {
@@ -270,7 +273,7 @@ class HeldExchange {
     return w * Quads::parts < Quads::held_steps && (all_published || (w < held_words_ && has_entry(plane)));
   }
   __device__ __forceinline__ bool has_streamed(int plane, int w) const {
-    return all_published ? w * Quads::parts < M::l2_steps : w < streamed_words_ && has_entry(plane);
+    return all_published ? w * Quads::parts < Quads::streamed_steps : w < streamed_words_ && has_entry(plane);
   }
   __device__ __forceinline__ static bool is_there(const Quad& quad, u32 step, bool has_second) {
     if constexpr (W == Word::tag) return Codec::is_fresh(quad, step);
@@ -278,7 +281,7 @@ class HeldExchange {
   }
 
   // Of this thread in a slot of its group.
-  __device__ __forceinline__ static int first_quad() { return threadIdx.x / 32 * Quads::a_lane * 32 + threadIdx.x % 32; }
+  __device__ __forceinline__ static int first_quad() { return column_warp<M>() * Quads::a_lane * 32 + threadIdx.x % 32; }
   // In words, behind slot 0.
   __device__ __forceinline__ int slot_at(u32 step) const { return static_cast<int>(step & 1) * slot_words_; }
   // In quads.
