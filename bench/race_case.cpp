@@ -93,20 +93,27 @@ std::string name_of(const GpuConfiguration& configuration, Launch launch) {
              : configuration.name + (launch == Launch::graph ? ", graph" : ", eager");
 }
 
-constexpr double hopeless = 2.5;  // times the best configuration so far
+constexpr double hopeless = 2.5;       // times the best configuration so far
+constexpr double most_start_us = 1e3;  // that a call of a good one may take besides its steps
 
-// Checked, then timed on few steps: once if that shows that it is hopeless.
+// Checked, then timed on few steps; only once, and on the fewest, if that shows that it is hopeless.
 void try_out(Attempt& attempt, Contestant& contestant, const ReadyCase& ready, double best_so_far) {
-  contestant.run(few, 0);
+  const std::vector<std::int64_t>& lengths = ready.workload.lengths;
+  const std::size_t fewest = lengths.size() - 1;
+  contestant.run(fewest, 0);
   attempt.rel_error = relative_error(contestant.output(), ready.reference);
   if (!(attempt.rel_error <= peer_error_limit)) {
     throw Error(ErrorCode::unsupported,
                 fmt::format("its output is not this layer's: relative error {:.2g}", attempt.rel_error));
   }
-  constexpr auto steps = static_cast<double>(few_steps);
-  std::vector<double> times{contestant.run(few, 0) / steps};
-  for (std::size_t i = 1; i < 4 && times.front() < hopeless * best_so_far; ++i)
-    times.push_back(contestant.run(few, i % 3) / steps);
+  const auto time = [&](std::size_t length, std::size_t input_set) {
+    return contestant.run(length, input_set) / static_cast<double>(lengths[length]);
+  };
+  attempt.tried_us_per_step = time(fewest, 0);
+  const double start = most_start_us / static_cast<double>(lengths[fewest]);
+  if (attempt.tried_us_per_step >= hopeless * best_so_far + start) return;
+  std::vector<double> times;
+  for (std::size_t i = 0; i < 4; ++i) times.push_back(time(few, i % 3));
   attempt.tried_us_per_step = median(std::move(times));
 }
 
