@@ -145,7 +145,7 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
       --plan.steps.shared, ++plan.steps.l2;
       layout.w_hh.steps = plan.steps;
     }
-    working = working_registers(plan, layout);
+    working = working_registers(plan, layout, direction.cell);
     if (working + weight_registers(layout.w_hh, held) <= plan.registers.available) break;
     if (held > 0) continue;
     return fmt::format("needs {} registers a thread before any weight, {} available with {} warps", working,

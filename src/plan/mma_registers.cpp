@@ -19,7 +19,7 @@ constexpr int adding_base = 34, adding_streaming = 12, two_steps_ahead = 4, stre
               streaming_entry_of_many = 28;
 constexpr int planes_of_held = 12, streamed_plane_more = 8, parts_of_rows = 14;
 constexpr int whole_quads = 16, few_steps = 2;  // of more steps than so: their loads are merged
-constexpr int looking_for_nonfinite = 20;  // relu, whose words have no flag; here tanh is not told from it
+constexpr int looking_for_nonfinite = 20;       // by relu, whose words have no flag
 // Where all of it comes step by step: a quad of each plane on its way and one in use.
 constexpr int late_base = 31, late_plane = 8, late_entry = 10, late_entry_of_gates = 17;
 constexpr int late_many_tiles = 14, late_uneven_warps = 13;  // these no power of two
@@ -30,7 +30,7 @@ constexpr int staging_of_8 =
 
 }  // namespace
 
-int working_registers(const MmaPlan& plan, const Layout& layout) {
+int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cell) {
   const MatrixLayout& matrix = layout.w_hh;
   const int tiles = matrix.tiles_a_warp(), sums = 4 * tiles * matrix.image.planes;
   const bool streams = matrix.steps.l2 > 0;
@@ -66,7 +66,7 @@ int working_registers(const MmaPlan& plan, const Layout& layout) {
       if (tiles > many_tiles) more += streaming_many_tiles + streaming_entry_of_many * (entries - 1);
     }
     if (matrix.row_parts > 1) more += parts_of_rows;
-    if (matrix.gates == 1) more += looking_for_nonfinite;
+    if (cell == relu_cell()) more += looking_for_nonfinite;
     return std::max(adding, multiplying + more);
   }
   const int updating = plan.warps * matrix.gates;  // sums that are asked for together

@@ -6,6 +6,6 @@
 namespace sprnn::mma {
 
 // Of a thread, beside weights: what the compiler needs so that nothing is spilled.
-[[nodiscard]] int working_registers(const MmaPlan& plan, const Layout& layout);
+[[nodiscard]] int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cell);
 
 }  // namespace sprnn::mma
