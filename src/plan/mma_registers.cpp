@@ -13,16 +13,17 @@ namespace {
 // weights.
 constexpr int base = 13;
 // Where the state is held too.
-constexpr int holding_base = 52, holding_streaming = 12, streaming_many_tiles = 24, many_tiles = 8;
+constexpr int holding_base = 52, holding_streaming = 8, streaming_many_tiles = 24, many_tiles = 8;
 constexpr int much_held = 48, many_sums = 40;  // with fewer, some take the place of others
 constexpr int adding_base = 34, adding_streaming = 12, two_steps_ahead = 4, streaming_entry = 4,
               streaming_entry_of_many = 28;
 constexpr int planes_of_held = 12, streamed_plane_more = 8, parts_of_rows = 14;
 constexpr int whole_quads = 16, few_steps = 2;  // of more steps than so: their loads are merged
-constexpr int looking_for_nonfinite = 20;       // by relu, whose words have no flag
+constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
+constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
 // Where all of it comes step by step: a quad of each plane on its way and one in use.
 constexpr int late_base = 31, late_plane = 8, late_entry = 10, late_entry_of_gates = 17;
-constexpr int late_many_tiles = 14, late_uneven_warps = 13;  // these no power of two
+constexpr int late_many_tiles = 14;
 constexpr int state_in_flight = 8;  // words of h on their way from shared memory, a plane
 constexpr int streaming = 8;        // addresses in L2
 constexpr int staging_of_8 =
@@ -38,6 +39,7 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
   const int step = on_their_way ? fragment_words * matrix.fragments_ahead() : 0;
   const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
   if (!matrix.gathered) {
+    const bool uneven = !std::has_single_bit(static_cast<unsigned>(plan.warps));
     // Of few sums a lane has two each.
     const int chains = tiles * matrix.image.planes < 4 ? 2 : 1;
     const int held = 4 * matrix.state_quads(plan.group_batch, plan.exchange_word).held;
@@ -50,8 +52,7 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
       const int streamed = streams ? fragment_words * matrix.streamed_ahead() : 0;
       const int late = late_base + sums + late_plane * matrix.image.planes + step + streamed +
                        (matrix.gates > 1 ? late_entry_of_gates : late_entry) * entries +
-                       (tiles > many_tiles ? late_many_tiles : 0) +
-                       (std::has_single_bit(static_cast<unsigned>(plan.warps)) ? 0 : late_uneven_warps);
+                       (tiles > many_tiles ? late_many_tiles : 0) + (uneven ? late_uneven_warps : 0);
       return std::max(adding, late);
     }
     const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
@@ -60,14 +61,15 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
     if (streams) {
       more = holding_streaming + 4 * matrix.image.planes + streaming_step;
       more += streaming_entry * (entries - 1);
-      more += streamed_plane_more * (matrix.image.planes - 1);
+      more += streamed_plane_more * std::max(0, matrix.image.planes - 2);
+      if (uneven) more += uneven_streaming;
       const int quad = matrix.steps_a_quad(plan.group_batch, plan.exchange_word);
-      if (quad > few_steps && matrix.steps.l2 % quad == 0) more += whole_quads;
+      if (!matrix.streams_two_steps() && quad > few_steps && matrix.steps.l2 % quad == 0) more += whole_quads;
       if (tiles > many_tiles) more += streaming_many_tiles + streaming_entry_of_many * (entries - 1);
     }
     if (matrix.row_parts > 1) more += parts_of_rows;
     if (cell == relu_cell()) more += looking_for_nonfinite;
-    return std::max(adding, multiplying + more);
+    return std::max(adding, multiplying + more) + (uneven ? uneven_warps : 0);
   }
   const int updating = plan.warps * matrix.gates;  // sums that are asked for together
   const int receiving =
