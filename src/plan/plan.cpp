@@ -55,7 +55,10 @@ DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direc
   }
   if (plans.empty()) {
     std::vector<std::string> refusals;
-    for (const Rejected& other : others) refusals.push_back(other.reason);
+    for (const Rejected& other : others) {
+      if (std::find(refusals.begin(), refusals.end(), other.reason) == refusals.end())
+        refusals.push_back(other.reason);
+    }
     throw Error(ErrorCode::unsupported, fmt::format("{}", fmt::join(refusals, "; ")));
   }
   const auto best = std::min_element(plans.begin(), plans.end(), [](const auto& a, const auto& b) {

@@ -156,8 +156,13 @@ TEST(MmaPack, UnpackGivesTheWeightsBackBitForBit) {
       Model model = random_model(spec);
       model.layers[0].directions[0].w_hh.values[0] = -0.0F;
       for (const GpuStrategy strategy : both) {
-        for (const int warps : {4, 8}) {
-          const auto packed = pack_for(model, find_device("h100"), 2, {.strategy = strategy, .warps = warps});
+        std::vector<GpuWishes> wishes{{.strategy = strategy, .warps = 4}, {.strategy = strategy, .warps = 8}};
+        if (strategy == GpuStrategy::dense_mma) {
+          wishes.push_back({.strategy = strategy, .warps = 4, .row_parts = 2});
+          wishes.push_back({.strategy = strategy, .groups = 1, .row_parts = 2, .asks_late = true});
+        }
+        for (const GpuWishes& wish : wishes) {
+          const auto packed = pack_for(model, find_device("h100"), wish.asks_late ? 9 : 2, wish);
           const Matrix& before = model.layers[0].directions[0].w_hh;
           const Model unpacked = unpack(*packed);
           const Matrix& after = unpacked.layers[0].directions[0].w_hh;
@@ -206,6 +211,14 @@ TEST(MmaPlan, WhatItLacksIsRefusedByName) {
     refused(half, {.strategy = strategy, .lanes = 4}, "lanes");
     refused(half, {.strategy = strategy, .bank_order = false}, "bank_order");
   }
+  refused(half, {.strategy = GpuStrategy::dense_mma, .row_parts = 3},
+          "row_parts 3 was asked for, possible is 1 to 2");
+  refused(half, {.strategy = GpuStrategy::dense_mma, .asks_late = true},
+          "only for more than 8 batch entries");
+  for (const GpuStrategy other : {GpuStrategy::gather, GpuStrategy::vector_mma}) {
+    refused(half, {.strategy = other, .row_parts = 2}, "row_parts is a choice of strategy dense-mma");
+    refused(half, {.strategy = other, .asks_late = false}, "asks_late is a choice of strategy dense-mma");
+  }
 }
 
 TEST(MmaPlan, JsonRoundTrip) {
@@ -215,6 +228,34 @@ TEST(MmaPlan, JsonRoundTrip) {
     EXPECT_EQ(plan_from_json(to_json(plan)), plan);
     EXPECT_NE(to_text(plan).find(to_string(strategy)), std::string::npos);
   }
+  const Plan late =
+      make_plan(describe(model, 20), find_device("h100"),
+                {{}, {.strategy = GpuStrategy::dense_mma, .groups = 1, .row_parts = 2, .asks_late = true}});
+  EXPECT_EQ(plan_from_json(to_json(late)), late);
+  EXPECT_NE(to_text(late).find("in 2 parts of the warps"), std::string::npos) << to_text(late);
+  EXPECT_NE(to_text(late).find("asked for step by step"), std::string::npos) << to_text(late);
+}
+
+TEST(MmaPlan, WhatDoesNotFitTheL2IsKeptThereInPart) {
+  Problem problem{DType::fp16, 4, 1, 4096, 0, {}};
+  DirectionProblem direction;
+  direction.cell = lstm_cell();
+  const std::int64_t rows = 4 * problem.hidden_size;
+  const std::vector<std::int32_t> nonzeros(static_cast<std::size_t>(rows), 1);
+  direction.w_ih = {rows, 1, nonzeros, 0, 0, {}};
+  direction.w_hh = {rows, problem.hidden_size, nonzeros, 0, 0, {}};
+  problem.directions.push_back(direction);
+  Device device = find_device("h100");
+  const auto kept = [&] {
+    const Plan plan = make_plan(problem, device, {{}, {.strategy = GpuStrategy::dense_mma}});
+    return std::get<MmaPlan>(plan.directions[0].choice).kept_steps;
+  };
+  const int some = kept();
+  EXPECT_GT(some, 0);
+  std::get<GpuDescription>(device.description).l2_bytes /= 2;
+  EXPECT_NEAR(kept(), some / 2, 1);
+  std::get<GpuDescription>(device.description).l2_bytes *= 100;
+  EXPECT_EQ(kept(), 0) << "all fit";
 }
 
 // The recurrent part on an H100, 2026-11-28. A guard against drift, not a proof: these rows gave the prices.
@@ -226,11 +267,13 @@ TEST(MmaPlan, StaysNearWhatWasMeasured) {
     double shared_columns;  // of vector-mma; 0: dense-mma
     double measured_us;
   };
-  const Row rows[] = {{lstm_cell(), 2304, 4, 0.0, 2.28}, {lstm_cell(), 2304, 1, 0.0, 2.08},
-                      {lstm_cell(), 2304, 8, 0.0, 3.59}, {lstm_cell(), 1024, 4, 0.0, 1.28},
-                      {lstm_cell(), 512, 4, 0.0, 1.03},  {tanh_cell(), 2304, 4, 0.0, 1.34},
-                      {gru_cell(), 2560, 4, 0.0, 2.07},  {lstm_cell(), 2304, 4, 0.3, 1.97},
-                      {lstm_cell(), 2304, 8, 0.1, 2.01}};
+  const Row rows[] = {{lstm_cell(), 2304, 4, 0.0, 2.28},  {lstm_cell(), 2304, 1, 0.0, 2.08},
+                      {lstm_cell(), 2304, 8, 0.0, 3.59},  {lstm_cell(), 1024, 4, 0.0, 1.28},
+                      {lstm_cell(), 512, 4, 0.0, 1.03},   {tanh_cell(), 2304, 4, 0.0, 1.34},
+                      {gru_cell(), 2560, 4, 0.0, 2.07},   {lstm_cell(), 2304, 4, 0.3, 1.97},
+                      {lstm_cell(), 2304, 8, 0.1, 2.01},  {lstm_cell(), 2304, 32, 0.0, 9.18},
+                      {lstm_cell(), 4096, 32, 0.0, 44.1}, {lstm_cell(), 4096, 4, 0.0, 28.5},
+                      {gru_cell(), 4096, 4, 0.0, 15.7},   {gru_cell(), 4096, 32, 0.0, 35.0}};
   for (const Row& row : rows) {
     Problem problem{DType::fp16, row.batch, row.hidden, row.hidden, 0, {}};
     DirectionProblem direction;
