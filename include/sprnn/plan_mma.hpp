@@ -1,6 +1,6 @@
-// The GPU strategies dense-mma and vector-mma: weights as fragments of tensor-core products (mma.m16n8k16) in
-// registers; the hidden state of vector-mma in shared memory, that of dense-mma in the registers of the warps
-// that multiply it.
+// The GPU strategies dense-mma and vector-mma: weights as fragments of tensor-core products (mma.m16n8k16),
+// on chip as far as they fit; the hidden state of vector-mma in shared memory, that of dense-mma in the
+// registers of the warps that multiply it.
 //
 // Each CTA owns some units. Their rows, unit after unit, form tiles of 16; in vector-mma each those of the
 // units that share columns, and empty rows up to 16. The columns of a tile go by steps of 16, shared out

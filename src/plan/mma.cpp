@@ -27,8 +27,9 @@ struct Candidate {
                        groups == 1 ? "" : "s", ctas, group_batch, warps_text());
   }
   [[nodiscard]] std::string warps_text() const {
-    return row_parts == 1 ? fmt::format("{} warps", warps)
-                          : fmt::format("{} x {} warps", row_parts, warps / row_parts);
+    const std::string text = row_parts == 1 ? fmt::format("{} warps", warps)
+                                            : fmt::format("{} x {} warps", row_parts, warps / row_parts);
+    return asks_late ? text + " that ask late" : text;
   }
 };
 
@@ -118,9 +119,10 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
     return shared_budget(make_layout(smaller, problem, direction), group_batch, available);
   };
   if (least(plan, plan.group_batch).total() > available) {
+    const int fewest = plan.asks_late ? plane_entries : 0;  // that many do not ask late
     int fitting = plan.group_batch - 1;
-    while (fitting > 0 && least(plan, fitting).total() > available) --fitting;
-    return gpu::shared_memory_refusal(least(plan, plan.group_batch), fitting);
+    while (fitting > fewest && least(plan, fitting).total() > available) --fitting;
+    return gpu::shared_memory_refusal(least(plan, plan.group_batch), fitting > fewest ? fitting : 0);
   }
 
   // Registers first, then shared memory, then L2. Registers are allotted to a thread in eights.

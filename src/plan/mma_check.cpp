@@ -1,6 +1,8 @@
 // Whether the fields of a plan, which may come from a file, agree with each other and with the problem.
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "plan/gpu_check.hpp"
 #include "plan/mma_layout.hpp"
 #include "sprnn/error.hpp"
@@ -55,6 +57,10 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     const std::int64_t columns = std::int64_t{warps} * plan.steps.total() * step_columns;
     expect(columns >= units, "steps", plan.steps.total(),
            fmt::format("enough for {} units in {} warps", units, warps));
+    // Both slots of all groups' rings, in 64-bit words: the kernel counts them in 32 bits.
+    const std::int64_t words = 4 * plan.groups * layout.w_hh.ring_quads(plan.group_batch, ExchangeWord::tag);
+    expect(words <= std::numeric_limits<std::int32_t>::max(), "group_batch", plan.group_batch,
+           "a ring of less than 16 GB");
   }
   gpu::check_budgets(plan, weight_registers(layout.w_hh, plan.steps.registers),
                      shared_budget(layout, plan.group_batch, plan.shared.available));

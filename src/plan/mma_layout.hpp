@@ -26,7 +26,7 @@ inline constexpr int held_units = 4;      // of a batch entry, in a word of the 
 inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
 inline constexpr int most_row_parts = 2;
 inline constexpr int plane_entries = 8;  // of the batch, that a lane of operand B has room for
-inline constexpr int late_steps = 2;     // whose state is asked for late are asked for by twos at most
+inline constexpr int late_steps = 2;     // of a quad at most, of more entries than that
 
 // Which fragment, of all CTAs. `warp`: of those that share out the columns of the tile.
 struct Fragment {

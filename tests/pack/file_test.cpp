@@ -311,5 +311,35 @@ TEST(EditedPlan, IsRefusedByPack) {
   EXPECT_TRUE(refused("h100", [](json& choice) { choice["w_hh"]["passes"].clear(); }));
 }
 
+TEST(EditedPlan, OfDenseMmaIsRefusedByPack) {
+  test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 200};
+  const Model model = test::random_model(spec);
+  const auto refused = [&](int batch, std::optional<bool> asks_late, std::string_view field,
+                           const json& value) {
+    const GpuWishes wishes{
+        .strategy = GpuStrategy::dense_mma, .groups = 1, .warps = 4, .asks_late = asks_late};
+    json plan = json::parse(to_json(make_plan(describe(model, batch), find_device("h100"), {{}, wishes})));
+    plan["directions"][0]["choice"][field] = value;
+    try {
+      (void)pack(model, plan_from_json(plan.dump()));
+      return std::string("not refused");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+      return std::string(error.what());
+    }
+  };
+  using testing::HasSubstr;
+  EXPECT_THAT(refused(4, {}, "row_parts", 0), HasSubstr("row_parts is 0, expected 1 to 2"));
+  EXPECT_THAT(refused(4, {}, "row_parts", 3), HasSubstr("row_parts is 3, expected 1 to 2"));
+  EXPECT_THAT(refused(4, {}, "row_parts", 2),
+              HasSubstr("steps is 4, expected enough for 200 units in 2 warps"));
+  EXPECT_THAT(refused(4, {}, "kept_steps", 1), HasSubstr("kept_steps is 1, expected 0 to 0"));
+  EXPECT_THAT(refused(4, {}, "asks_late", true), HasSubstr("asks_late is 1, expected 0"));
+  EXPECT_THAT(refused(4, {}, "asks_late", "no"), HasSubstr("must be boolean"));
+  EXPECT_THAT(refused(9, true, "steps", json{1, 3, 0}), HasSubstr("steps.registers is 1, expected 0"));
+  EXPECT_THAT(refused(9, true, "steps", json{0, 3, 1}),
+              HasSubstr("steps.shared is 3, expected a multiple of 2"));
+}
+
 }  // namespace
 }  // namespace sprnn

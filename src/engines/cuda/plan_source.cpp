@@ -201,7 +201,10 @@ int polls_at_once(const KernelShape& shape) {
   constexpr int all = 1 << 20;
   if (shape.h_word == shape.plan.exchange_word) return all;
   const std::int64_t planned = exchange_quads(shape.frame.outputs_a_cta, shape.plan.exchange_word, shape);
-  return std::max(1, static_cast<int>(planned / shape.frame.threads / 2));
+  const int readers = holds_state(shape)
+                          ? std::get<MmaShape>(shape.product).layout.w_hh.column_warps() * gpu::warp_lanes
+                          : shape.frame.threads;
+  return std::max(1, static_cast<int>(planned / readers / 2));
 }
 
 }  // namespace

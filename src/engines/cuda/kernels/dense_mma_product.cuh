@@ -1,5 +1,5 @@
-// The recurrent product of strategy dense-mma: every warp multiplies its share of the columns, whose state it holds in
-// registers as it came from the ring.
+// The recurrent product of strategy dense-mma: every warp multiplies its share of the columns, whose state comes from the
+// ring into its registers, all at once or step by step.
 #pragma once
 
 #include "held_exchange.cuh"
@@ -68,6 +68,7 @@ class Product {
   // A product waits for the last one that adds to the same sums.
   static constexpr int chains = M::tiles * planes < 4 && M::register_steps + M::shared_steps > 1 ? 2 : 1;
   static constexpr int ahead = M::fragments_ahead;
+  static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % Quads::steps == 0, "the l2 steps begin with a quad");
   static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
 

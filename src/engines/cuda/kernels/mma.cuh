@@ -19,7 +19,7 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const u32 (&weight
 }
 
 // Of weights that come anew each timestep and are too many for the L2, which would drop each before it is read again: it is
-// asked to keep some, and to let the others pass. LSTM 4096, 35 of 94 MB kept: 28.4 us a timestep instead of 34.1.
+// asked to keep some, and to let the others pass. LSTM 4096, 34 of 96 MB kept: 28.4 us a timestep instead of 34.1.
 __device__ __forceinline__ uint4 load_streamed_128(const uint4* p, bool keep) {
   u64 last, first;
   asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(last));
