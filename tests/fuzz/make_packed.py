@@ -47,6 +47,10 @@ def make_packed(sprnn):
                 out = folder / f"{cell}-{FORMATS[dtype][0]}-{target}.sprnn"
                 subprocess.run([sprnn, "pack", checkpoint, out, "--cell", cell] + choice,
                                check=True, stdout=subprocess.DEVNULL)
+        late = ["--batch", "17", "--groups", "1", "--asks-late", "on", "--row-parts", "2"]
+        subprocess.run([sprnn, "pack", checkpoint, folder / f"{cell}-fp16-dense-mma-late.sprnn", "--cell", cell,
+                        "--target", "h100", "--dtype", "fp16", "--strategy", "dense-mma"] + late,
+                       check=True, stdout=subprocess.DEVNULL)
 
 
 def make_plan():
