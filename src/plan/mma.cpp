@@ -158,7 +158,7 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   // Where registers are left the compiler takes some, for loads further ahead.
   plan.registers.working = plan.registers.available - plan.registers.weights;
   plan.shared = shared_budget(layout, plan.group_batch, available);
-  const std::int64_t streamed = 4 * plan.ctas * layout.w_hh.block_words(Place::l2);
+  const std::int64_t streamed = layout.w_hh.streamed_bytes();
   if (streamed > gpu.memory_bytes) {
     return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
                        static_cast<double>(streamed) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);

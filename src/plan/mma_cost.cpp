@@ -40,8 +40,8 @@ constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
-bool streams_near(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
-  return gpu::stays_in_l2(4.0 * static_cast<double>(plan.ctas * matrix.block_words(Place::l2)), gpu);
+bool streams_near(const MatrixLayout& matrix, const GpuDescription& gpu) {
+  return gpu::stays_in_l2(static_cast<double>(matrix.streamed_bytes()), gpu);
 }
 
 double dense_sums(const MmaPlan& plan, const MatrixLayout& matrix) {
@@ -69,7 +69,7 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
   const double weights = warps * plan.steps.shared * tiles * wavefronts_a_fragment;
   const double block = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
   const double ahead = static_cast<double>(matrix.streamed_ahead()) * plan.warps * fragment_bytes;
-  const bool near = streams_near(plan, matrix, gpu);
+  const bool near = streams_near(matrix, gpu);
   const double kept =
       matrix.asks_late ? 0.0 : static_cast<double>(plan.kept_steps) / std::max(1, plan.steps.l2);
   const double load_us = near ? l2_us : kept * l2_us + (1.0 - kept) * memory_us;
@@ -90,7 +90,7 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
 std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction,
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
-  const bool late = plan.asks_late && streams_near(plan, layout.w_hh, gpu);
+  const bool late = plan.asks_late && streams_near(layout.w_hh, gpu);
   const double exchange =
       gpu::exchange_cost(plan, late ? 0 : layout.state.positions, plan.exchange_word, problem.dtype, gpu);
   return {{"exchange", plan.passes * exchange * (plan.gathered ? 1.0 : held_exchange)},

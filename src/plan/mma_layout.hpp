@@ -61,6 +61,8 @@ struct MatrixLayout {
   [[nodiscard]] int column_words() const noexcept { return gathered ? (tiles_a_warp() + 1) / 2 : 0; }
   // Words of one CTA: fragments as [step][tile][thread][4], then columns as [step][word][thread].
   [[nodiscard]] std::int64_t block_words(Place place) const noexcept;
+  // Of all CTAs, from L2 or memory in a timestep.
+  [[nodiscard]] std::int64_t streamed_bytes() const noexcept { return 4 * ctas * block_words(Place::l2); }
   // Of a weight: the half word of its place's section. A lane's words are those of operand A of mma.m16n8k16.
   [[nodiscard]] std::int64_t weight_half(Fragment at, int r, int k) const noexcept;
   [[nodiscard]] std::int64_t column_half(Fragment at, int lane) const noexcept;
