@@ -33,11 +33,13 @@ RaceCase parse_case(const std::string& line) {
     app.add_option_function<int>(option, [&wish](int value) { wish = value; });
   };
   number("--groups", parsed.wishes.groups);
+  number("--ctas", parsed.wishes.ctas);
   number("--group-batch", parsed.wishes.group_batch);
   number("--warps", parsed.wishes.warps);
   number("--row-parts", parsed.wishes.row_parts);
   number("--lanes", parsed.wishes.lanes);
   app.add_option_function<bool>("--asks-late", [&](bool value) { parsed.wishes.asks_late = value; });
+  app.add_option_function<bool>("--in-cluster", [&](bool value) { parsed.wishes.in_cluster = value; });
   number("--poll-wait", parsed.wishes.poll_wait_cycles);
   app.add_flag("--no-stamps", no_stamps);
   app.add_flag("--no-wide-loads", no_wide_loads);

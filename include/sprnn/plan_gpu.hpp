@@ -41,9 +41,10 @@ struct RegisterBudget {
 struct SharedBudget {
   std::int64_t available = 0;  // bytes a CTA
   std::int64_t state = 0;      // h (and the unprojected output) as the products read it; dense-mma: none
+  std::int64_t ring = 0;       // of the exchange in a cluster
   std::int64_t sums = 0;       // of rows, from the threads that add to those that update cells
   std::int64_t weights = 0;
-  [[nodiscard]] std::int64_t total() const noexcept { return state + sums + weights; }
+  [[nodiscard]] std::int64_t total() const noexcept { return state + ring + sums + weights; }
   bool operator==(const SharedBudget&) const = default;
 };
 
@@ -62,6 +63,8 @@ struct GpuPlan {
   int poll_wait_cycles = tuned_poll_wait;            // between a CTA's own store and its first poll
   bool stamps = true;                                // false: a grid barrier a timestep
   bool fence = false;                                // in the exchange
+  bool in_cluster =
+      false;  // a group is a thread block cluster: h goes from shared memory to shared memory, not through L2
   RegisterBudget registers;
   SharedBudget shared;
   bool operator==(const GpuPlan&) const = default;
@@ -82,6 +85,7 @@ struct GpuWishes {
   std::optional<bool> bank_order = std::nullopt;
   std::optional<bool> opaque_pairs = std::nullopt;
   std::optional<bool> fence = std::nullopt;
+  std::optional<bool> in_cluster = std::nullopt;
   std::optional<InputStorage> w_ih = std::nullopt;
   bool operator==(const GpuWishes&) const = default;
 };

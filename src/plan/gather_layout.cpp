@@ -137,6 +137,11 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   budget.available = available;
   budget.state = layout.w_hh.image.bytes();
   budget.weights = layout.w_hh.block_words(Place::shared) * word;
+  if (layout.in_cluster) {
+    const int element = layout.w_hh.wide_values ? 4 : 2;
+    budget.ring = gpu::shared_ring_bytes(
+        gpu::staged_quads(layout.ctas, layout.outputs_a_cta, group_batch, element, ExchangeWord::stamp));
+  }
   std::int64_t sums = layout.w_hh.sum_slots();
   if (layout.w_hr) {
     budget.state += layout.w_hr->image.bytes();

@@ -237,6 +237,11 @@ std::string Fitter::place_slots(GatherPlan& plan) {
 }
 
 std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
+  return gpu::fit_in_cluster_or_not(
+      wishes_, plan, [&](const GpuWishes& wishes, GatherPlan& of) { return fit(candidate, wishes, of); });
+}
+
+std::string Fitter::fit(const Candidate& candidate, const GpuWishes& wishes, GatherPlan& plan) {
   plan = {};
   plan.groups = candidate.groups;
   plan.group_batch = candidate.group_batch;
@@ -245,8 +250,9 @@ std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
   if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
   plan.w_hh = matrix(false, candidate, plan.w_hh.offset_unit);
   if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate, plan.w_hh.offset_unit);
-  gpu::fill_common(plan, problem_, direction_, gpu_, wishes_);
-  plan.bank_order = wishes_.bank_order.value_or(true);
+  if (std::string reason = gpu::fill_common(plan, problem_, direction_, gpu_, wishes); !reason.empty())
+    return reason;
+  plan.bank_order = wishes.bank_order.value_or(true);
   return place_slots(plan);
 }
 

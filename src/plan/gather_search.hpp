@@ -36,6 +36,7 @@ class Fitter {
   [[nodiscard]] std::string fit(const Candidate& candidate, GatherPlan& plan);
 
  private:
+  [[nodiscard]] std::string fit(const Candidate& candidate, const GpuWishes& wishes, GatherPlan& plan);
   [[nodiscard]] const std::vector<std::int32_t>& longest(bool projection, int ctas, int units_a_cta);
   [[nodiscard]] GatherMatrix matrix(bool projection, const Candidate& candidate, int offset_unit);
   [[nodiscard]] std::string choose_word(const Candidate& candidate, GatherPlan& plan) const;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "plan/gpu_layout.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::gpu {
@@ -25,6 +26,11 @@ void check_common(const GpuPlan& plan) {
   expect(plan.warps % 4 == 0, "warps", plan.warps, "a multiple of 4");
   expect_in("tile_steps", plan.tile_steps, 1, max_slots);
   expect_in("poll_wait_cycles", plan.poll_wait_cycles, tuned_poll_wait, max_slots);
+  if (plan.in_cluster) {
+    expect(plan.stamps && plan.exchange_word == ExchangeWord::stamp, "in_cluster", 1, "0 without stamps");
+    expect(plan.ctas <= most_cluster_ctas, "in_cluster", 1,
+           fmt::format("0 with more than {} CTAs", most_cluster_ctas));
+  }
   expect_in("registers.available", plan.registers.available, 1, 65536);
   expect_in("registers.working", plan.registers.working, 1, plan.registers.available);
 }
@@ -37,6 +43,7 @@ void check_budgets(const GpuPlan& plan, int weight_registers, const SharedBudget
   expect(plan.shared.available >= needed.total(), "shared.available", plan.shared.available,
          fmt::format("at least {}", needed.total()));
   equal("shared.state", plan.shared.state, needed.state);
+  equal("shared.ring", plan.shared.ring, needed.ring);
   equal("shared.sums", plan.shared.sums, needed.sums);
   equal("shared.weights", plan.shared.weights, needed.weights);
 }

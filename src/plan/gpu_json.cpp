@@ -68,6 +68,7 @@ void to_json(json& out, const GpuPlan& plan) {
          {"poll_wait_cycles", plan.poll_wait_cycles},
          {"stamps", plan.stamps},
          {"fence", plan.fence},
+         {"in_cluster", plan.in_cluster},
          {"registers",
           {{"available", plan.registers.available},
            {"working", plan.registers.working},
@@ -75,6 +76,7 @@ void to_json(json& out, const GpuPlan& plan) {
          {"shared",
           {{"available", plan.shared.available},
            {"state", plan.shared.state},
+           {"ring", plan.shared.ring},
            {"sums", plan.shared.sums},
            {"weights", plan.shared.weights}}}};
 }
@@ -92,12 +94,14 @@ void from_json(const json& in, GpuPlan& plan) {
   plan.poll_wait_cycles = integer_at<int>(in, "poll_wait_cycles");
   plan.stamps = in.at("stamps").get<bool>();
   plan.fence = in.at("fence").get<bool>();
+  plan.in_cluster = in.at("in_cluster").get<bool>();
   const json& registers = in.at("registers");
   plan.registers = {integer_at<int>(registers, "available"), integer_at<int>(registers, "working"),
                     integer_at<int>(registers, "weights")};
   const json& shared = in.at("shared");
   plan.shared = {integer_at<std::int64_t>(shared, "available"), integer_at<std::int64_t>(shared, "state"),
-                 integer_at<std::int64_t>(shared, "sums"), integer_at<std::int64_t>(shared, "weights")};
+                 integer_at<std::int64_t>(shared, "ring"), integer_at<std::int64_t>(shared, "sums"),
+                 integer_at<std::int64_t>(shared, "weights")};
 }
 
 std::string groups_text(const GpuPlan& plan) {
@@ -107,12 +111,12 @@ std::string groups_text(const GpuPlan& plan) {
 }
 
 std::string exchange_text(const GpuPlan& plan) {
-  return fmt::format("W_ih {}; {}, wait {}{}", to_string(plan.w_ih),
-                     plan.stamps ? to_string(plan.exchange_word) : "grid barrier",
-                     plan.poll_wait_cycles == tuned_poll_wait
-                         ? "measured by the session"
-                         : fmt::format("{} cycles", plan.poll_wait_cycles),
-                     plan.fence ? ", fence" : "");
+  return fmt::format(
+      "W_ih {}; {}{}, wait {}{}", to_string(plan.w_ih), plan.in_cluster ? "in a cluster by " : "",
+      plan.stamps ? to_string(plan.exchange_word) : "grid barrier",
+      plan.poll_wait_cycles == tuned_poll_wait ? "measured by the session"
+                                               : fmt::format("{} cycles", plan.poll_wait_cycles),
+      plan.fence ? ", fence" : "");
 }
 
 std::string budgets_text(const GpuPlan& plan) {

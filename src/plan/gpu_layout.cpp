@@ -48,6 +48,7 @@ Frame make_frame(const GpuPlan& plan, int units_a_cta, int outputs_a_cta, int wo
   frame.ctas = plan.ctas;
   frame.threads = plan.warps * warp_lanes;
   frame.gates = direction.cell.gates();
+  frame.in_cluster = plan.in_cluster;
   frame.units = problem.hidden_size;
   frame.outputs = problem.projection_size > 0 ? problem.projection_size : problem.hidden_size;
   frame.units_a_cta = units_a_cta;
@@ -81,6 +82,12 @@ std::vector<SectionSize> input_sections(InputStorage storage, const Problem& pro
 std::int64_t workspace_bytes(const GpuPlan& plan, const Frame& frame, const Problem& problem) {
   const std::int64_t tile = 4 * frame.gates * frame.units * problem.batch * plan.tile_steps;
   return tile + ring_bytes(plan, frame);
+}
+
+std::int64_t staged_quads(int ctas, int units_a_cta, int group_batch, int element_bytes, ExchangeWord word) {
+  const int entries = 16 / element_bytes - (word == ExchangeWord::tag ? 1 : 0);
+  const std::int64_t slice = std::int64_t{units_a_cta} * group_batch;
+  return ctas * ((slice + entries - 1) / entries);
 }
 
 std::int64_t ring_bytes(const GpuPlan& plan, const Frame& frame) {

@@ -13,7 +13,8 @@
 namespace sprnn::gpu {
 
 inline constexpr int warp_lanes = 32;
-inline constexpr int bank_row_bytes = 128;  // shared memory serves one such row a cycle
+inline constexpr int bank_row_bytes = 128;    // shared memory serves one such row a cycle
+inline constexpr int most_cluster_ctas = 16;  // CUDA's limit
 
 // A state vector in shared memory: [plane][position][batch entries of a word]. Each plane ends in zeros,
 // one word of them for each bank class, which padding reads.
@@ -50,6 +51,7 @@ struct Frame {
   int ctas = 1;       // a group
   int threads = 128;  // a CTA
   int gates = 1;
+  bool in_cluster = false;
   std::int64_t units = 0;    // H
   std::int64_t outputs = 0;  // R: what is fed back
   int units_a_cta = 0;
@@ -83,6 +85,11 @@ struct SectionSize {
 
 // Of a session beside the state: a tile of the input projection, and the rings.
 [[nodiscard]] std::int64_t workspace_bytes(const GpuPlan& plan, const Frame& frame, const Problem& problem);
+// 128-bit quads of a slot of one group's ring, where the state is staged.
+[[nodiscard]] std::int64_t staged_quads(int ctas, int units_a_cta, int group_batch, int element_bytes,
+                                        ExchangeWord word);
+// Two slots of them, in shared memory.
+[[nodiscard]] constexpr std::int64_t shared_ring_bytes(std::int64_t quads) { return 2 * 16 * quads; }
 // The rings' part of it, where the state is staged.
 [[nodiscard]] std::int64_t ring_bytes(const GpuPlan& plan, const Frame& frame);
 

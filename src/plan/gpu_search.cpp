@@ -23,6 +23,16 @@ void check_wish(std::string_view name, const std::optional<int>& wish, std::int6
 
 double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
 
+// Why a group cannot be a cluster; empty: it can.
+std::string cluster_refusal(const GpuPlan& plan, const GpuDescription& gpu) {
+  if (!plan.stamps || plan.exchange_word != ExchangeWord::stamp) return "a cluster exchanges stamped words";
+  if (plan.ctas > gpu.max_cluster_size)
+    return fmt::format("a cluster has at most {} CTAs", gpu.max_cluster_size);
+  // A cluster lies within 16 or 18 of an H100's SMs, so that the last ones may not be enough for one.
+  const int clusters = std::max(1, gpu.sm_count / plan.ctas - 1);
+  return plan.groups > clusters ? fmt::format("{} clusters fit side by side", clusters) : "";
+}
+
 }  // namespace
 
 void refuse_wish(std::string_view name, std::int64_t wished, const std::string& possible) {
@@ -59,8 +69,8 @@ std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu, c
   return choices(wishes.groups, halves(std::min(problem.batch, gpu.sm_count)));
 }
 
-void fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& direction,
-                 const GpuDescription& gpu, const GpuWishes& wishes) {
+std::string fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& direction,
+                        const GpuDescription& gpu, const GpuWishes& wishes) {
   plan.passes = divide_up(problem.batch, std::int64_t{plan.groups} * plan.group_batch);
   // A bounded h leaves its top exponent bit free, relu its sign bit; a projected h and some variants neither.
   const bool free_bit =
@@ -69,6 +79,8 @@ void fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& 
   plan.poll_wait_cycles = wishes.poll_wait_cycles.value_or(tuned_poll_wait);
   plan.stamps = wishes.stamps.value_or(true);
   plan.fence = wishes.fence.value_or(false);
+  const std::string refusal = cluster_refusal(plan, gpu);
+  plan.in_cluster = refusal.empty() && wishes.in_cluster.value_or(true);
 
   const std::int64_t step_bytes = 4 * direction.w_hh.rows * problem.batch;
   plan.tile_steps = static_cast<int>(std::clamp<std::int64_t>(tile_bytes / step_bytes, 1, max_tile_steps));
@@ -77,6 +89,7 @@ void fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& 
   };
   const bool sparse = input(InputStorage::csr) < csr_gain * input(InputStorage::dense);
   plan.w_ih = wishes.w_ih.value_or(sparse ? InputStorage::csr : InputStorage::dense);
+  return wishes.in_cluster.value_or(false) ? refusal : "";
 }
 
 std::string shared_memory_refusal(const SharedBudget& budget, int fitting) {

@@ -96,7 +96,8 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   plan.units_a_cta = candidate.units_a_cta;
   plan.row_parts = candidate.row_parts;
   plan.asks_late = candidate.asks_late;
-  gpu::fill_common(plan, problem, direction, gpu, wishes);
+  if (std::string reason = gpu::fill_common(plan, problem, direction, gpu, wishes); !reason.empty())
+    return reason;
   const std::vector<std::int32_t>& shared = direction.w_hh.shared_columns;
   const std::int64_t columns =
       plan.gathered ? *std::max_element(shared.begin(), shared.end()) : problem.hidden_size;
@@ -112,16 +113,22 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
                        layout.w_hh.zero_position(column_phases - 1) + 1);
 
   // What streams weights needs least of it beside them.
+  // Whole quads of a cluster's ring are held and whole quads streamed, together perhaps one more than if all
+  // were streamed.
+  const std::int64_t another_quad =
+      plan.in_cluster && !plan.gathered
+          ? gpu::shared_ring_bytes(std::int64_t{gpu::warp_lanes} * column_warps * layout.state.planes)
+          : 0;
   const std::int64_t available = gpu.shared_bytes_per_block - gpu::reserved_shared_bytes;
   const auto least = [&](MmaPlan smaller, int group_batch) {
     smaller.group_batch = group_batch;
     smaller.steps = {0, 0, steps};
     return shared_budget(make_layout(smaller, problem, direction), group_batch, available);
   };
-  if (least(plan, plan.group_batch).total() > available) {
+  if (least(plan, plan.group_batch).total() + another_quad > available) {
     const int fewest = plan.asks_late ? plane_entries : 0;  // that many do not ask late
     int fitting = plan.group_batch - 1;
-    while (fitting > fewest && least(plan, fitting).total() > available) --fitting;
+    while (fitting > fewest && least(plan, fitting).total() + another_quad > available) --fitting;
     return gpu::shared_memory_refusal(least(plan, plan.group_batch), fitting > fewest ? fitting : 0);
   }
 
@@ -133,7 +140,7 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   // What is streamed needs no second set of sums, and so leaves more room for what is not.
   const auto shared_room = [&](bool streams) {
     layout.w_hh.steps = {streams ? 0 : steps, 0, streams ? steps : 0};
-    const std::int64_t left = available - shared_budget(layout, plan.group_batch, 0).total();
+    const std::int64_t left = available - another_quad - shared_budget(layout, plan.group_batch, 0).total();
     return left < 0 ? -1 : left / step_bytes;
   };
   const std::int64_t room = shared_room(false), streaming_room = shared_room(true);
@@ -188,7 +195,10 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   gpu::Ranking ranking;
   MmaPlan plan;
   for (const Candidate& candidate : all) {
-    const std::string reason = fit(candidate, problem, direction, gpu, wishes, plan);
+    const std::string reason =
+        gpu::fit_in_cluster_or_not(wishes, plan, [&](const GpuWishes& fitted, MmaPlan& of) {
+          return fit(candidate, problem, direction, gpu, fitted, of);
+        });
     if (reason.empty()) {
       ranking.offer(candidate.text(), candidate.groups, candidate.warps_text(), plan,
                     cost(plan, problem, direction, gpu));

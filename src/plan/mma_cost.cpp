@@ -91,9 +91,9 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
   const bool late = plan.asks_late && streams_near(layout.w_hh, gpu);
-  const double exchange =
-      gpu::exchange_cost(plan, late ? 0 : layout.state.positions, plan.exchange_word, problem.dtype, gpu);
-  return {{"exchange", plan.passes * exchange * (plan.gathered ? 1.0 : held_exchange)},
+  const double exchange = gpu::exchange_cost(plan, late ? 0 : layout.state.positions, plan.exchange_word,
+                                             problem.dtype, gpu, plan.gathered ? 1.0 : held_exchange);
+  return {{"exchange", plan.passes * exchange},
           {"product", plan.passes * (late ? late_product : product)(plan, layout.w_hh, gpu)},
           {"cell update",
            plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell, problem.dtype, gpu)},

@@ -132,6 +132,12 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   SharedBudget budget;
   budget.available = available;
   budget.state = layout.w_hh.gathered ? layout.state.bytes() : 0;
+  if (layout.in_cluster) {
+    budget.ring = gpu::shared_ring_bytes(
+        layout.w_hh.gathered
+            ? gpu::staged_quads(layout.ctas, layout.outputs_a_cta, group_batch, 2, ExchangeWord::stamp)
+            : layout.w_hh.ring_quads(group_batch, ExchangeWord::stamp));
+  }
   // Where warps hold their own state they are apart by up to a timestep, and have sums of two; but not where
   // it comes step by step.
   const bool two = !layout.w_hh.gathered && !layout.w_hh.streams_state();

@@ -40,20 +40,20 @@ void write(const fs::path& path, const std::string& content) {
 }
 
 TEST(SourceHash, DependsOnTheKernelAndThePlan) {
-  const KernelRequest request = layer_kernel(kernel_shape(small_plan(gru_cell()), 0));
+  const KernelRequest request = layer_kernel(kernel_shape(small_plan(gru_cell()), 0, 90));
   EXPECT_EQ(source_hash(request), source_hash(request));
   EXPECT_EQ(source_hash(request).size(), 64U);
   EXPECT_NE(source_hash(request), source_hash({"input.cu", request.plan_source}));
   EXPECT_NE(source_hash(request), source_hash({request.kernel, request.plan_source + "\n"}));
-  EXPECT_NE(source_hash(request), source_hash(layer_kernel(kernel_shape(small_plan(lstm_cell()), 0))));
+  EXPECT_NE(source_hash(request), source_hash(layer_kernel(kernel_shape(small_plan(lstm_cell()), 0, 90))));
 }
 
 TEST(KernelsOf, AreEachKernelOnce) {
-  EXPECT_EQ(kernels_of(small_plan(gru_cell())).size(), 4U);  // input, sides of the L2, stamped, tagged
+  EXPECT_EQ(kernels_of(small_plan(gru_cell()), 90).size(), 4U);  // input, sides of the L2, stamped, tagged
   test::ModelSpec spec;
   spec.cell = gru_cell();
   spec.directions = test::Directions::both;
-  EXPECT_EQ(kernels_of(make_plan(describe(test::random_model(spec), 1), find_device("h100"))).size(), 4U);
+  EXPECT_EQ(kernels_of(make_plan(describe(test::random_model(spec), 1), find_device("h100")), 90).size(), 4U);
 }
 
 TEST(CompileCode, RefusesWhatEngineCudaDoesNotRun) {
@@ -75,7 +75,7 @@ class WithNvrtc : public testing::Test {
   // Throws what the code directory throws for the plan's kernels.
   static void load_all(const fs::path& directory, const Plan& plan, int capability) {
     const CodeSource code = code_directory(directory);
-    for (const KernelRequest& request : kernels_of(plan)) (void)code(request, capability);
+    for (const KernelRequest& request : kernels_of(plan, capability)) (void)code(request, capability);
   }
   static void expect_refused(const fs::path& directory, const Plan& plan, int capability, ErrorCode code,
                              const std::string& named) {
@@ -115,10 +115,10 @@ TEST_F(WithNvrtc, ACodeDirectoryHasEveryKernelOfThePlan) {
   const Plan plan = small_plan(gru_cell());
   const fs::path directory = folder_.path() / "code";
   const std::vector<CompiledKernel> kernels = compile_code(plan, 90, directory);
-  ASSERT_EQ(kernels.size(), kernels_of(plan).size());
+  ASSERT_EQ(kernels.size(), kernels_of(plan, 90).size());
   const CodeSource code = code_directory(directory);
   for (std::size_t i = 0; i < kernels.size(); ++i) {
-    const KernelRequest request = kernels_of(plan)[i];
+    const KernelRequest request = kernels_of(plan, 90)[i];
     EXPECT_EQ(code(request, 90), read(directory / kernels[i].cubin));
     EXPECT_GT(kernels[i].registers, 0);
     // A newer GPU gets PTX, an older one nothing.

@@ -114,7 +114,7 @@ void expect_compiles(const CoverCase& c) {
   const int capability = architectures()[static_cast<std::size_t>(c.architecture)];
   SCOPED_TRACE(fmt::format("{}, sm_{}", to_string(c), capability));
   const Plan plan = plan_of(c);
-  cuda::KernelShape shape = cuda::kernel_shape(plan, 0);
+  cuda::KernelShape shape = cuda::kernel_shape(plan, 0, capability);
   if (c.tagged) shape = cuda::unbounded(shape);
   SCOPED_TRACE(choice_text(plan.directions[0]));
   const RegisterBudget& planned = shape.plan.registers;

@@ -147,6 +147,7 @@ CoverCase make_case(const Row& row, std::uint64_t seed) {
   if (row[group] == 1) c.wishes.groups = 1;
   if (row[wait] == 1) c.wishes.poll_wait_cycles = 0;
   c.tagged = row[word] == 1;
+  if (seed % 2 == 0) c.wishes.in_cluster = false;
   return c;
 }
 
@@ -168,6 +169,8 @@ std::string to_string(const CoverCase& c) {
   wish("lanes", c.wishes.lanes);
   wish("warps", c.wishes.warps);
   wish("groups", c.wishes.groups);
+  wish("ctas", c.wishes.ctas);
+  wish("in_cluster", c.wishes.in_cluster);
   wish("group_batch", c.wishes.group_batch);
   wish("poll_wait_cycles", c.wishes.poll_wait_cycles);
   return fmt::format("{}; batch {}, {}, wishes [{}]{}", to_string(c.spec), c.batch, c.device,
@@ -210,6 +213,8 @@ std::vector<CoverCase> mma_cover() {
         c.wishes.asks_late = true;
       if (c.wishes.asks_late) c.wishes.groups = 1;
     }
+    if (c.spec.hidden <= 1024 && random.chance(0.4)) c.wishes.ctas = one_of(4, 8, 16);
+    if (random.chance(0.3)) c.wishes.in_cluster = false;
     cases.push_back(c);
   }
   return cases;

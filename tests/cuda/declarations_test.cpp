@@ -63,6 +63,17 @@ static_assert(result_out_of_memory == CUDA_ERROR_OUT_OF_MEMORY && CUDA_SUCCESS =
 static_assert(host_memory_portable == CU_MEMHOSTALLOC_PORTABLE);
 static_assert(capture_mode_relaxed == CU_STREAM_CAPTURE_MODE_RELAXED);
 static_assert(CU_STREAM_CAPTURE_STATUS_NONE == 0 && CU_STREAM_NON_BLOCKING == 1);
+static_assert(function_any_cluster_size == CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED);
+static_assert(attribute_cluster_launch == CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH);
+static_assert(LaunchAttribute::is_cooperative == CU_LAUNCH_ATTRIBUTE_COOPERATIVE);
+static_assert(LaunchAttribute::cluster_dimension == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
+static_assert(sizeof(LaunchAttribute) == sizeof(CUlaunchAttribute));
+static_assert(offsetof(LaunchAttribute, value) == offsetof(CUlaunchAttribute, value));
+static_assert(sizeof(LaunchConfig) == sizeof(CUlaunchConfig));
+static_assert(offsetof(LaunchConfig, shared_bytes) == offsetof(CUlaunchConfig, sharedMemBytes));
+static_assert(offsetof(LaunchConfig, stream) == offsetof(CUlaunchConfig, hStream));
+static_assert(offsetof(LaunchConfig, attributes) == offsetof(CUlaunchConfig, attrs));
+static_assert(offsetof(LaunchConfig, attribute_count) == offsetof(CUlaunchConfig, numAttrs));
 static_assert(attribute_clock_rate == CU_DEVICE_ATTRIBUTE_CLOCK_RATE);
 static_assert(attribute_sm_count == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
 static_assert(attribute_memory_clock_rate == CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE);
@@ -178,7 +189,8 @@ TEST(Declarations, OfTheDriverAreThoseOfCudaH) {
   DECLARED(Driver, function_attribute, cuFuncGetAttribute);
   DECLARED(Driver, set_function_attribute, cuFuncSetAttribute);
   DECLARED(Driver, launch, cuLaunchKernel);
-  DECLARED(Driver, launch_cooperative, cuLaunchCooperativeKernel);
+  DECLARED(Driver, most_clusters, cuOccupancyMaxActiveClusters);
+  DECLARED(Driver, launch_with_attributes, cuLaunchKernelEx);
   // CUDA 13 maps it to a newer one, which drivers of CUDA 12 lack.
   names["elapsed_ms"] = "cuEventElapsedTime";
   EXPECT_EQ(names, loaded_in("src/engines/cuda/driver.cpp"));

@@ -53,7 +53,9 @@ Packed packed_lstm(const char* target) {
   spec.density = 0.3;
   spec.seed = 21;
   const Model model = test::random_model(spec);
-  return pack(model, make_plan(describe(model, 2), find_device(target)));
+  GpuWishes wishes;
+  if (target != std::string("cpu")) wishes.ctas = 4;
+  return pack(model, make_plan(describe(model, 2), find_device(target), {{}, wishes}));
 }
 
 // A file taken apart and put together again: its header as JSON, the rest as bytes.
@@ -309,6 +311,33 @@ TEST(EditedPlan, IsRefusedByPack) {
   EXPECT_TRUE(refused("h100", [](json& choice) { choice["w_hh"]["units_a_cta"] = 1; }));
   EXPECT_TRUE(refused("h100", [](json& choice) { choice["ctas"] = 2; }));
   EXPECT_TRUE(refused("h100", [](json& choice) { choice["w_hh"]["passes"].clear(); }));
+}
+
+TEST(EditedPlan, OfAClusterIsRefusedByPack) {
+  test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 200};
+  const Model model = test::random_model(spec);
+  const auto refused = [&](const GpuWishes& wishes, const std::string& field, const json& value) {
+    json plan = json::parse(to_json(make_plan(describe(model, 2), find_device("h100"), {{}, wishes})));
+    plan["directions"][0]["choice"].at(json::json_pointer(field)) = value;
+    try {
+      (void)pack(model, plan_from_json(plan.dump()));
+      return std::string("not refused");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+      return std::string(error.what());
+    }
+  };
+  using testing::HasSubstr;
+  const GpuWishes cluster{.groups = 1, .ctas = 4, .in_cluster = true};
+  const GpuWishes many{.groups = 1, .ctas = 25}, barrier{.groups = 1, .ctas = 4, .stamps = false};
+  EXPECT_THAT(refused(cluster, "/shared/ring", 0), HasSubstr("shared.ring is 0, expected"));
+  EXPECT_THAT(refused(cluster, "/in_cluster", false), HasSubstr("expected 0"));
+  EXPECT_THAT(refused(cluster, "/stamps", false), HasSubstr("in_cluster is 1, expected 0 without stamps"));
+  EXPECT_THAT(refused(cluster, "/exchange_word", "tag"),
+              HasSubstr("in_cluster is 1, expected 0 without stamps"));
+  EXPECT_THAT(refused(many, "/in_cluster", true),
+              HasSubstr("in_cluster is 1, expected 0 with more than 16 CTAs"));
+  EXPECT_THAT(refused(barrier, "/in_cluster", true), HasSubstr("in_cluster is 1, expected 0 without stamps"));
 }
 
 TEST(EditedPlan, OfDenseMmaIsRefusedByPack) {

@@ -248,6 +248,29 @@ TEST(GatherPlan, WishesThatCannotBeMetAreRefusedWithTheReason) {
                  {"KiB shared memory a CTA", "would fit"});
 }
 
+TEST(GatherPlan, AGroupOfFewCtasIsACluster) {
+  const Problem p = problem(lstm_cell(), 256, 4, 0.1);
+  const GatherPlan cluster = choice(plan_for(p, "h100", {.ctas = 16}));
+  EXPECT_TRUE(cluster.in_cluster);
+  // Two slots of 256 units x the group's batch entries of 2 bytes.
+  EXPECT_EQ(cluster.shared.ring, 2 * 256 * cluster.group_batch * 2);
+  const GatherPlan through_l2 = choice(plan_for(p, "h100", {.ctas = 16, .in_cluster = false}));
+  EXPECT_FALSE(through_l2.in_cluster);
+  EXPECT_EQ(through_l2.shared.ring, 0);
+  EXPECT_FALSE(choice(plan_for(p, "h100", {.ctas = 32})).in_cluster);
+  EXPECT_FALSE(choice(plan_for(p, "h100", {.ctas = 16, .stamps = false})).in_cluster);
+  EXPECT_FALSE(choice(plan_for(p, "a100", {.ctas = 8})).in_cluster);
+  EXPECT_LT(plan_for(p, "h100", {.ctas = 16}).microseconds(),
+            plan_for(p, "h100", {.ctas = 16, .in_cluster = false}).microseconds());
+  // A projected h has no bit for a stamp.
+  EXPECT_FALSE(
+      choice(plan_for(problem(lstm_cell(), 256, 4, 0.1, DType::fp16, 64), "h100", {.ctas = 8})).in_cluster);
+  expect_refused(p, {.ctas = 32, .in_cluster = true}, {"a cluster has at most 16 CTAs"});
+  expect_refused(p, {.ctas = 8, .stamps = false, .in_cluster = true}, {"a cluster exchanges stamped words"});
+  expect_refused(problem(tanh_cell(), 64, 8, 0.5), {.groups = 8, .ctas = 16, .in_cluster = true},
+                 {"7 clusters fit side by side"});
+}
+
 // Such a kernel with 78 slots spilled 2008 bytes.
 TEST(GatherPlan, OneLaneHoldsTheWordsOfAllItsSlots) {
   const GpuWishes wishes{.groups = 2, .ctas = 64, .group_batch = 8, .warps = 8, .lanes = 1};

@@ -78,5 +78,33 @@ TEST(Strategy, AWishThatOneHasChoosesIt) {
   EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan_for(spec, 4, {.lanes = 8}).directions[0].choice));
 }
 
+// The ring of a cluster lies in shared memory; where it does not fit, the group is none.
+TEST(Strategy, ARingInSharedMemoryIsCounted) {
+  const Model model = test::random_model({.cell = tanh_cell(), .dtype = DType::fp16, .hidden = 400});
+  Device device = find_device("h100");
+  auto& gpu = std::get<GpuDescription>(device.description);
+  gpu.sm_count = 6;
+  gpu.max_registers_per_thread = 176;
+  int clusters = 0, others = 0;
+  for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+    for (const int batch : {1, 4, 9}) {
+      for (int kib = 14; kib <= 40; kib += 2) {
+        gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = kib * 1024;
+        const GpuWishes wishes{.strategy = strategy, .groups = 1, .ctas = 6, .warps = 4};
+        try {
+          const GpuPlan plan = make_plan(describe(model, batch), device, {{}, wishes}).directions[0].gpu();
+          EXPECT_LE(plan.shared.total(), plan.shared.available) << to_string(strategy) << kib << " " << batch;
+          EXPECT_EQ(plan.in_cluster, plan.shared.ring > 0);
+          ++(plan.in_cluster ? clusters : others);
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ErrorCode::unsupported) << error.what();
+        }
+      }
+    }
+  }
+  EXPECT_GT(clusters, 10);
+  EXPECT_GT(others, 0);
+}
+
 }  // namespace
 }  // namespace sprnn

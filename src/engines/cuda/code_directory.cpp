@@ -150,7 +150,7 @@ std::vector<CompiledKernel> compile_code(const Plan& plan, int compute_capabilit
 
   std::vector<CompiledKernel> report;
   nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
-  for (const cuda::KernelRequest& request : cuda::kernels_of(plan)) {
+  for (const cuda::KernelRequest& request : cuda::kernels_of(plan, compute_capability)) {
     const cuda::Compiled code = cuda::compile(request.kernel, request.plan_source, compute_capability);
     const std::string source = cuda::source_hash(request);
     const std::string stem = fmt::format("{}-{}-sm_{}", request.kernel.substr(0, request.kernel.find('.')),

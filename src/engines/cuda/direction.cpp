@@ -23,8 +23,8 @@ constexpr std::size_t control_bytes(int groups) {
 
 // A tile of timesteps was planned for the plan's batch; a session of more sequences takes fewer steps at a
 // time.
-KernelShape shape_for(const Packed& packed, std::size_t direction, int batch) {
-  KernelShape shape = kernel_shape(packed.plan, direction);
+KernelShape shape_for(const Packed& packed, std::size_t direction, int compute_capability, int batch) {
+  KernelShape shape = kernel_shape(packed.plan, direction, compute_capability);
   const std::int64_t samples = std::int64_t{shape.plan.tile_steps} * packed.plan.problem.batch;
   shape.plan.tile_steps =
       static_cast<int>(std::clamp<std::int64_t>(samples / batch, 1, shape.plan.tile_steps));
@@ -40,10 +40,11 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
       batch_(batch),
       reverse_(packed.plan.directions[direction].reverse),
       poll_wait_(std::max(0, packed.plan.directions[direction].gpu().poll_wait_cycles)),
-      shape_(shape_for(packed, direction, batch)),
+      shape_(shape_for(packed, direction, gpu.description().compute_capability, batch)),
       input_(packed.directions[direction], shape_, packed.plan.problem.directions[direction],
              std::int64_t{batch} * shape_.plan.tile_steps),
-      kernel_(make_kernel(shape_)) {
+      kernel_(make_kernel(shape_)),
+      groups_(groups_side_by_side()) {
   const PackedDirection& weights = packed.directions[direction];
   const auto matrix = [&](const std::string& name, const SumPlaces& places) {
     return Matrix{upload_section(weights, name + ".registers"), upload_section(weights, name + ".shared"),
@@ -84,9 +85,23 @@ std::size_t GpuDirection::projection_bytes() const noexcept {
          static_cast<std::size_t>(batch_) * static_cast<std::size_t>(shape_.plan.tile_steps);
 }
 
+// As planned, unless the GPU has no room for so many clusters: then passes take turns.
+int GpuDirection::groups_side_by_side() const {
+  const GpuPlan& plan = shape_.plan;
+  if (!in_cluster(shape_)) return plan.groups;
+  const int clusters =
+      kernel_.most_clusters(static_cast<unsigned>(plan.ctas), static_cast<unsigned>(shape_.frame.threads));
+  if (clusters == 0) {
+    throw Error(ErrorCode::device, fmt::format("{}: the plan has clusters of {} CTAs, for which this GPU has "
+                                               "no room; plan for this GPU, or without --in-cluster",
+                                               gpu_.name(), plan.ctas));
+  }
+  return std::min(plan.groups, clusters);
+}
+
 int GpuDirection::groups_of_pass(int first_entry) const noexcept {
   const int left = (batch_ - first_entry + shape_.plan.group_batch - 1) / shape_.plan.group_batch;
-  return std::min(shape_.plan.groups, left);
+  return std::min(groups_, left);
 }
 
 std::size_t GpuDirection::ring_bytes_of(const KernelShape& shape, int groups) const noexcept {
@@ -160,17 +175,20 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, StateR
 
 void GpuDirection::launch(const KernelShape& shape, const Kernel& kernel, Arguments arguments,
                           const LaunchContext& context) const {
-  for (int first = 0; first < batch_; first += shape.plan.groups * shape.plan.group_batch) {
+  for (int first = 0; first < batch_; first += groups_ * shape.plan.group_batch) {
     const int groups = groups_of_pass(first);
     const std::size_t bytes = ring_bytes_of(shape, groups);
     arguments.first_entry = first;
     arguments.control = context.ring + bytes - control_bytes(groups);
     check(driver().set_bytes(context.ring, 0, bytes, context.stream), "cuMemsetD8Async");
-    const Placement placement = place(context.sides->sms, groups, shape.frame.ctas);
+    const int ctas = shape.frame.ctas;
+    const bool clustered = in_cluster(shape);
+    const Placement placement = clustered ? unplaced(groups, ctas) : place(context.sides->sms, groups, ctas);
     arguments.roles = placement.roles;
     arguments.near_roles = placement.near_roles;
     arguments.side_of_sm = placement.placed ? context.sides->side_of_sm.get() : DevicePointer{0};
     kernel.launch_cooperative(context.stream, static_cast<unsigned>(placement.blocks),
+                              clustered ? static_cast<unsigned>(ctas) : 1U,
                               static_cast<unsigned>(shape.frame.threads), arguments);
   }
 }

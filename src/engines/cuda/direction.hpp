@@ -75,6 +75,7 @@ class GpuDirection {
               const LaunchContext& context) const;
   [[nodiscard]] Kernel make_kernel(const KernelShape& shape) const;
   [[nodiscard]] std::size_t ring_bytes_of(const KernelShape& shape, int groups) const noexcept;
+  [[nodiscard]] int groups_side_by_side() const;
   [[nodiscard]] int groups_of_pass(int first_entry) const noexcept;
 
   const Gpu& gpu_;
@@ -94,6 +95,7 @@ class GpuDirection {
   Buffer unit_map_, output_map_, position_, n_bias_;
   InputProjection input_;
   Kernel kernel_;
+  int groups_;  // side by side
   std::optional<Kernel> unbounded_kernel_;
 };
 

@@ -45,7 +45,8 @@ Driver::Driver() : library_({"libcuda.so.1"}, "NVIDIA's driver library") {
   library_.find(function_attribute, "cuFuncGetAttribute");
   library_.find(set_function_attribute, "cuFuncSetAttribute");
   library_.find(launch, "cuLaunchKernel");
-  library_.find(launch_cooperative, "cuLaunchCooperativeKernel");
+  library_.find(most_clusters, "cuOccupancyMaxActiveClusters");
+  library_.find(launch_with_attributes, "cuLaunchKernelEx");
   if (const Result result = init(0); result != 0) {
     const char* text = nullptr;
     error_string(result, &text);

@@ -35,6 +35,7 @@ inline constexpr int attribute_shared_bytes_per_sm = 81;
 inline constexpr int attribute_registers_per_sm = 82;
 inline constexpr int attribute_cooperative_launch = 95;
 inline constexpr int attribute_shared_bytes_per_block = 97;  // opt-in
+inline constexpr int attribute_cluster_launch = 120;
 // CUevent_flags, CUevent_record_flags
 inline constexpr unsigned event_without_timing = 2;
 inline constexpr unsigned stream_non_blocking = 1;
@@ -43,6 +44,24 @@ inline constexpr unsigned event_record_external = 1;
 inline constexpr int function_local_bytes = 3;
 inline constexpr int function_registers = 4;
 inline constexpr int function_max_dynamic_shared_bytes = 8;
+inline constexpr int function_any_cluster_size = 14;
+
+// CUlaunchAttribute, CUlaunchConfig
+struct LaunchAttribute {
+  static constexpr int cluster_dimension = 4, is_cooperative = 2;
+  int id = 0;
+  char padding[4] = {};
+  unsigned value[16] = {};
+
+  static LaunchAttribute cooperative() { return {is_cooperative, {}, {1}}; }
+  static LaunchAttribute cluster(unsigned blocks) { return {cluster_dimension, {}, {blocks, 1, 1}}; }
+};
+struct LaunchConfig {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  Stream stream;
+  const LaunchAttribute* attributes;
+  unsigned attribute_count;
+};
 
 struct Driver {
   Driver();
@@ -87,9 +106,8 @@ struct Driver {
   Result (*launch)(Function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                    unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream, void** parameters,
                    void** extra) = nullptr;
-  Result (*launch_cooperative)(Function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                               unsigned block_y, unsigned block_z, unsigned shared_bytes, Stream,
-                               void** parameters) = nullptr;
+  Result (*most_clusters)(int* count, Function, const LaunchConfig*) = nullptr;
+  Result (*launch_with_attributes)(const LaunchConfig*, Function, void** parameters, void** extra) = nullptr;
 
  private:
   Library library_;

@@ -13,6 +13,8 @@ namespace sprnn::cuda {
 
 namespace {
 
+constexpr int portable_cluster_size = 8;  // CUDA C++ Programming Guide, "Thread Block Clusters"
+
 int attribute(int device, int which) {
   int value = 0;
   check(driver().device_attribute(&value, which, device), "cuDeviceGetAttribute");
@@ -35,6 +37,9 @@ GpuDescription describe(int device) {
   gpu.shared_bytes_per_block = attribute(device, attribute_shared_bytes_per_block);
   gpu.shared_bytes_per_sm = attribute(device, attribute_shared_bytes_per_sm);
   gpu.l2_bytes = attribute(device, attribute_l2_bytes);
+  if (attribute(device, attribute_cluster_launch) == 0) gpu.max_cluster_size = 1;
+  if (capability != sheet.compute_capability)
+    gpu.max_cluster_size = std::min(gpu.max_cluster_size, portable_cluster_size);
   std::size_t memory = 0;
   check(driver().device_memory(&memory, device), "cuDeviceTotalMem");
   gpu.memory_bytes = static_cast<std::int64_t>(memory);
@@ -166,6 +171,17 @@ Kernel::Kernel(const std::string& cubin, const char* name, std::int64_t shared_b
                                           static_cast<int>(shared_bytes)),
           "cuFuncSetAttribute");
   }
+}
+
+int Kernel::most_clusters(unsigned cluster, unsigned threads) const {
+  // Beyond 8 blocks a kernel must say that it wants so many.
+  check(driver().set_function_attribute(function_, function_any_cluster_size, 1), "cuFuncSetAttribute");
+  const LaunchAttribute attribute = LaunchAttribute::cluster(cluster);
+  const LaunchConfig config = {cluster, 1,          1, threads, 1, 1, static_cast<unsigned>(shared_bytes_),
+                               nullptr, &attribute, 1};
+  int count = 0;
+  check(driver().most_clusters(&count, function_, &config), "cuOccupancyMaxActiveClusters");
+  return count;
 }
 
 }  // namespace sprnn::cuda

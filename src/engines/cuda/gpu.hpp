@@ -205,13 +205,27 @@ class Kernel {
                           stream, pointers, nullptr),
           "cuLaunchKernel");
   }
+  // All blocks run at the same time; each `cluster` of neighbouring ones, if more than one, in a thread block
+  // cluster.
   template <class Arguments>
-  void launch_cooperative(Stream stream, unsigned blocks, unsigned threads, Arguments arguments) const {
+  void launch_cooperative(Stream stream, unsigned blocks, unsigned cluster, unsigned threads,
+                          Arguments arguments) const {
     void* pointers[] = {&arguments};
-    check(driver().launch_cooperative(function_, blocks, 1, 1, threads, 1, 1,
-                                      static_cast<unsigned>(shared_bytes_), stream, pointers),
-          "cuLaunchCooperativeKernel");
+    const LaunchAttribute attributes[] = {LaunchAttribute::cooperative(), LaunchAttribute::cluster(cluster)};
+    const LaunchConfig config = {blocks,
+                                 1,
+                                 1,
+                                 threads,
+                                 1,
+                                 1,
+                                 static_cast<unsigned>(shared_bytes_),
+                                 stream,
+                                 attributes,
+                                 cluster > 1 ? 2U : 1U};
+    check(driver().launch_with_attributes(&config, function_, pointers, nullptr), "cuLaunchKernelEx");
   }
+  // Clusters of so many blocks that the GPU runs side by side.
+  [[nodiscard]] int most_clusters(unsigned cluster, unsigned threads) const;
 
  private:
   Module module_ = nullptr;

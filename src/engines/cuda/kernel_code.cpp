@@ -36,7 +36,7 @@ KernelShape unbounded(KernelShape shape) {
   return shape;
 }
 
-std::vector<KernelRequest> kernels_of(const Plan& plan) {
+std::vector<KernelRequest> kernels_of(const Plan& plan, int compute_capability) {
   std::vector<KernelRequest> all{input_kernel(plan.problem.dtype), sides_kernel()};
   const auto add = [&](KernelRequest request) {
     const bool known = std::any_of(all.begin(), all.end(), [&](const KernelRequest& other) {
@@ -45,7 +45,7 @@ std::vector<KernelRequest> kernels_of(const Plan& plan) {
     if (!known) all.push_back(std::move(request));
   };
   for (std::size_t d = 0; d < plan.directions.size(); ++d) {
-    const KernelShape shape = kernel_shape(plan, d);
+    const KernelShape shape = kernel_shape(plan, d, compute_capability);
     add(layer_kernel(shape));
     add(layer_kernel(unbounded(shape)));
   }

@@ -25,7 +25,7 @@ struct KernelRequest {
 [[nodiscard]] KernelShape unbounded(KernelShape shape);
 
 // All that sessions of a plan may ask for, each once.
-[[nodiscard]] std::vector<KernelRequest> kernels_of(const Plan& plan);
+[[nodiscard]] std::vector<KernelRequest> kernels_of(const Plan& plan, int compute_capability);
 
 // SHA-256 of all that the code depends on but the compiler and the architecture: the kernel sources, the
 // plan's source and the compiler's options.

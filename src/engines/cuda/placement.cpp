@@ -97,7 +97,7 @@ Placement place(const std::array<int, 2>& sms, int groups, int ctas) {
       if (near * ctas <= sms[0] && (groups - near) * ctas <= sms[1]) return {all, roles, near * ctas, true};
     }
   }
-  return {roles, roles, roles, false};
+  return unplaced(groups, ctas);
 }
 
 }  // namespace sprnn::cuda

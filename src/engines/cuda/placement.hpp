@@ -37,6 +37,11 @@ struct Placement {
   bool placed = false;
 };
 
+// CTAs lie where they come to lie, as those of clusters do.
+[[nodiscard]] constexpr Placement unplaced(int groups, int ctas) {
+  return {groups * ctas, groups * ctas, groups * ctas, false};
+}
+
 // Whole groups to sides. Where they do not fit, CTAs lie where they come to lie; so do those of a launch that
 // leaves half of the SMs free for others: to choose, CTAs must be started on all SMs.
 [[nodiscard]] Placement place(const std::array<int, 2>& sms, int groups, int ctas);

@@ -135,16 +135,22 @@ ProductBytes product_bytes(const MmaShape& shape, int group_batch) {
 
 }  // namespace
 
+bool in_cluster(const KernelShape& shape) noexcept {
+  return shape.plan.in_cluster && shape.h_word == shape.plan.exchange_word;
+}
+
 bool holds_state(const KernelShape& shape) noexcept {
   const auto* mma = std::get_if<MmaShape>(&shape.product);
   return mma != nullptr && !mma->layout.w_hh.gathered;
 }
 
-KernelShape kernel_shape(const Plan& plan, std::size_t direction) {
+KernelShape kernel_shape(const Plan& plan, std::size_t direction, int compute_capability) {
+  constexpr int first_with_clusters = 90;
   const DirectionPlan& planned = plan.directions[direction];
   const DirectionProblem& problem = plan.problem.directions[direction];
   KernelShape shape;
   shape.plan = planned.gpu();
+  shape.plan.in_cluster &= compute_capability >= first_with_clusters;
   shape.dtype = plan.problem.dtype;
   shape.cell = problem.cell;
   shape.frame = gpu::make_frame(planned, plan.problem, problem);
@@ -165,7 +171,10 @@ SharedMap shared_map(const KernelShape& shape) {
   SharedMap map;
   map.out_image = align(bytes.state);
   map.given_up = frame.output ? align(map.out_image + frame.output->bytes()) : map.out_image;
-  map.sums = align(map.given_up + 8);
+  map.ring = align(map.given_up + 8);
+  map.sums = map.ring;
+  if (in_cluster(shape))
+    map.sums += gpu::shared_ring_bytes(exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape));
   map.hh_weights = align(map.sums + bytes.sums);
   map.hr_weights = align(map.hh_weights + bytes.hh_weights);
   map.end = map.hr_weights + bytes.hr_weights;
@@ -188,9 +197,8 @@ std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShap
     const mma::MatrixLayout& w_hh = std::get<MmaShape>(shape.product).layout.w_hh;
     return w_hh.ring_quads(shape.plan.group_batch, word);
   }
-  const int entries = 16 / static_cast<int>(size_of(shape.dtype)) - (word == ExchangeWord::tag ? 1 : 0);
-  const std::int64_t slice = std::int64_t{units_a_cta} * shape.plan.group_batch;
-  return shape.plan.ctas * ((slice + entries - 1) / entries);
+  return gpu::staged_quads(shape.plan.ctas, units_a_cta, shape.plan.group_batch,
+                           static_cast<int>(size_of(shape.dtype)), word);
 }
 
 namespace {
@@ -218,6 +226,7 @@ std::string plan_source(const KernelShape& shape) {
   text += fmt::format("constexpr Cell CELL = Cell::{};\n", cell_name(shape.cell));
   text += fmt::format("constexpr Word H_WORD = Word::{};\n", to_string(shape.h_word));
   text += fmt::format("#define PROJECTED {:d}\n", frame.output.has_value());
+  text += fmt::format("#define IN_CLUSTER {:d}\n", in_cluster(shape));
   const auto constant = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
   };
@@ -230,6 +239,7 @@ std::string plan_source(const KernelShape& shape) {
   constant("H_IMAGE_AT", map.h_image);
   constant("OUT_IMAGE_AT", map.out_image);
   constant("GIVEN_UP_AT", map.given_up);
+  constant("RING_AT", map.ring);
   constant("SUMS_AT", map.sums);
   constant("HH_WEIGHTS_AT", map.hh_weights);
   constant("HR_WEIGHTS_AT", map.hr_weights);

@@ -56,8 +56,11 @@ class Product {
           });
       const bool nonfinite = columns.end_nonfinite();
       __syncthreads();
-      WarpSums<M>::leave(sum[0], sums);
-      if (nonfinite) sum_stored_weights(columns, sums);
+      if (nonfinite) {
+        sum_stored_weights(columns, sums);
+      } else {
+        WarpSums<M>::leave(sum[0], sums);
+      }
     }
   }
 

@@ -25,20 +25,19 @@ class Exchange {
   __device__ __forceinline__ static int unit_of(int entry) { return entry / GROUP_BATCH; }
   __device__ __forceinline__ static int batch_of(int entry) { return entry % GROUP_BATCH; }
 
-  // `ring`: [slot][group] quads. `given_up`: the address of two words of shared memory, 0 at the start: the first is the ring's, the
+  // `given_up`: the address of two words of shared memory, 0 at the start: the first is the ring's, the
   // second is 1 more than the last step after which the state was not finite.
-  __device__ __forceinline__ Exchange(u64* ring, int groups, const Role& role, u32* barrier, u32 given_up,
-                                      int poll_wait)
+  __device__ __forceinline__ Exchange(const RingOfGroup& ring, const Role& role, u32* barrier, u32 given_up, int poll_wait)
       : ring_(role, barrier, given_up, poll_wait),
-        polled_(ring + 2 * quads * role.group),
-        slot_words_(2 * quads * groups),
+        polled_(ring.words + 2 * quads * ring.group),
+        slot_words_(2 * quads * ring.groups),
         cta_(role.cta),
         nonfinite_after_(given_up + 4),
         thread_(threadIdx.x) {
     // Else the compiler reads the special register anew in each timestep, 20 cycles before what waits for it.
     asm volatile("" : "+r"(thread_));
     published_ = polled_ + 2 * role.cta * quads_a_cta + (W == Word::tag ? 2 * thread_ : thread_ / Codec::word_entries);
-    polled_ += 2 * thread_;
+    polled_ = polled_ + 2 * thread_;
   }
 
   // Byte address of an entry of a CTA's slice in the image.
@@ -74,7 +73,7 @@ class Exchange {
   template <class WhileWaiting>
   __device__ __forceinline__ void receive(u32 step, unsigned char* image, const Deadline& deadline, WhileWaiting&& while_waiting) {
     ring_.wait_to_poll(step, deadline);
-    const u64* const own = polled_ + static_cast<i64>(step & 1) * slot_words_;
+    const RingWords own = polled_ + static_cast<i64>(step & 1) * slot_words_;
     // In one round, unless the registers were planned for fewer polls.
 #pragma unroll 1
     for (int first = 0; first < quads_a_thread; first += polls_at_once) {
@@ -109,19 +108,19 @@ class Exchange {
       }
       __syncthreads();
     }
-    u64* const slot = published_ + static_cast<i64>(step & 1) * slot_words_;
+    const RingWords slot = published_ + static_cast<i64>(step & 1) * slot_words_;
     const bool gave_up = ring_.gave_up();  // waited for together with the first shuffle
     // exchange: publish
     if constexpr (W == Word::tag) {
       if (gave_up) return false;
-      for (int q = thread_, i = 0; q < quads_a_cta; q += THREADS, ++i) store_relaxed_128(slot + 2 * i * THREADS, tagged(q, step, image));
+      for (int q = thread_, i = 0; q < quads_a_cta; q += THREADS, ++i) Codec::store(slot + 2 * i * THREADS, tagged(q, step, image));
     } else {
 #pragma unroll
       for (int i = 0; i < entries_a_thread; ++i) {
         const u64 word = Codec::join(bits[i]);
         const int entry = thread_ + i * THREADS;
         if (entry % Codec::word_entries == 0 && entry < quads_a_cta * entries_a_quad && !gave_up)
-          store_relaxed_64(slot + i * THREADS / Codec::word_entries, Codec::stamped(word, step));
+          Codec::store(slot + i * THREADS / Codec::word_entries, Codec::stamped(word, step));
       }
     }
     ring_.arrive(gave_up);
@@ -201,8 +200,8 @@ class Exchange {
 
   Ring<W> ring_;
   // Of this thread in slot 0, and how far slot 1 lies from it.
-  u64* polled_;
-  u64* published_;
+  RingWords polled_;
+  RingWords published_;
   int slot_words_;
   int cta_;
   u32 nonfinite_after_;

@@ -67,11 +67,10 @@ class HeldExchange {
   __device__ __forceinline__ static int unit_of(int entry) { return entry / (4 * GROUP_BATCH) * 4 + entry % 4; }
   __device__ __forceinline__ static int batch_of(int entry) { return entry / 4 % GROUP_BATCH; }
 
-  __device__ __forceinline__ HeldExchange(u64* ring, int groups, const Role& role, u32* barrier, u32 given_up,
-                                          int poll_wait)
-      : ring_(role, barrier, given_up, poll_wait), words_(ring), slot_words_(2 * Quads::a_slot * groups) {
+  __device__ __forceinline__ HeldExchange(const RingOfGroup& ring, const Role& role, u32* barrier, u32 given_up, int poll_wait)
+      : ring_(role, barrier, given_up, poll_wait), words_(ring.words), slot_words_(2 * Quads::a_slot * ring.groups) {
     const int lane = threadIdx.x % 32;
-    const int own = 2 * Quads::a_slot * role.group;
+    const int own = 2 * Quads::a_slot * ring.group;
     polled_ = own + 2 * first_quad();
     const int units = published_units - column_warp<M>() * M::steps * 16 - lane % 4 * 4;
     const bool any = units > 0 && Quads::entry_of_lane(lane) < GROUP_BATCH;
@@ -192,7 +191,7 @@ class HeldExchange {
     }
 
    private:
-    __device__ __forceinline__ const u64* from() const { return exchange_.words_ + (exchange_.polled_ + exchange_.slot_at(step_)); }
+    __device__ __forceinline__ RingWords from() const { return exchange_.words_ + (exchange_.polled_ + exchange_.slot_at(step_)); }
 
     __device__ __forceinline__ void unflag_held() {
 #pragma unroll
@@ -242,11 +241,11 @@ class HeldExchange {
     for (int i = 0; i < entries_a_thread; ++i) {
       const u64 word = Codec::join(bits[i]);
       if (published_[i] < 0 || gave_up) continue;
-      u64* const to = words_ + (published_[i] + slot);
+      const RingWords to = words_ + (published_[i] + slot);
       if constexpr (W == Word::tag) {
-        store_relaxed_128(to, {word, Codec::tag_bits(step)});
+        Codec::store(to, Quad{word, Codec::tag_bits(step)});
       } else {
-        store_relaxed_64(to, Codec::stamped(word, step));
+        Codec::store(to, Codec::stamped(word, step));
       }
     }
     ring_.arrive(gave_up);
@@ -288,7 +287,7 @@ class HeldExchange {
   __device__ __forceinline__ static int place(int plane, int quad) { return (plane * Quads::a_plane + quad) * 32; }
 
   Ring<W> ring_;
-  u64* words_;
+  RingWords words_;
   // Of this thread in slot 0, and how far slot 1 lies from it.
   int polled_;
   int published_[entries_a_thread];  // -1: another lane stores the word, or there is none

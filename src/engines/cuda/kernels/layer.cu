@@ -47,12 +47,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   u32* const barriers = a.control + Control::barriers + role.group;
 
   Product<Hh> product(a.hh, cta, memory + HH_WEIGHTS_AT);
-  HExchange h_exchange(a.ring, groups, role, barriers, given_up, a.poll_wait);
+  HExchange h_exchange(ring_of_h(a, role, groups, shared + RING_AT), role, barriers, given_up, a.poll_wait);
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
   Product<Hr> projection(a.hr, cta, memory + HR_WEIGHTS_AT);
-  OutExchange out_exchange(a.ring + HExchange::words(groups), groups, role, barriers + groups, given_up, a.poll_wait);
+  OutExchange out_exchange({a.ring + HExchange::words(groups), groups, role.group}, role, barriers + groups, given_up, a.poll_wait);
   const Owned<OutExchange> own(a, a.unit_map, cta, first_entry);
 #else
   unsigned char* const out_image = h_image;
@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #endif
 
   for (int i = threadIdx.x; i < SUMS_AT / 4; i += THREADS) reinterpret_cast<u32*>(memory)[i] = 0;
-  __syncthreads();
+  meet();  // in a cluster, so that nobody stores to a ring before it is cleared
   float c[OutExchange::entries_a_thread] = {}, n_bias[OutExchange::entries_a_thread] = {};
   own.for_each(a.unit_map, cta, first_entry, [&](int i, int unit, i64 b) {
     if (CELL == Cell::lstm) c[i] = a.c[b * a.hidden + unit];
@@ -166,6 +166,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     if (!h_exchange.publish(step + 1 + HExchange::first_step, h_bits, h_image)) break;
   }
 
+  if (IN_CLUSTER) meet();  // nobody leaves while words for its ring may be under way
   if (step == a.steps) {
     // The last outputs have not been exchanged.
     if (YOutputs::lag > 1 && step > 1) y.store(time_of(step - 2), h_bits);

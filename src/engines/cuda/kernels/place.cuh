@@ -15,6 +15,8 @@ struct Role {
 // be more CTAs than roles. Should a side have fewer CTAs than it was given roles, CTAs that are over on the other take
 // them: whatever runs where, each role is taken once.
 __device__ __forceinline__ Role claim_role(const Arguments& a) {
+  // Nothing to choose from; in a cluster the hardware has placed a group.
+  if (a.side_of_sm == nullptr) return {static_cast<int>(blockIdx.x) / CTAS, static_cast<int>(blockIdx.x) % CTAS};
   __shared__ int claimed;
   if (threadIdx.x == 0) {
     const int side = a.side_of_sm == nullptr ? 0 : a.side_of_sm[sm_id()];

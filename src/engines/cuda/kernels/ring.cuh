@@ -1,5 +1,5 @@
-// A ring of two slots in global memory, through which the CTAs of a group exchange a state vector: its words say by
-// themselves to which timestep they belong. docs/exchange.md has the protocol and why it is right.
+// A ring of two slots, through which the CTAs of a group exchange a state vector: its words say by themselves to which
+// timestep they belong. docs/exchange.md has the protocol and why it is right.
 //
 // A slot is 128-bit quads:
 //   stamp  two 64-bit words of 4 (fp32: 2) entries. A bounded value never sets the top exponent bit, relu never the
@@ -9,6 +9,7 @@
 
 #include "place.cuh"
 #include "plan.cuh"
+#include "ring_words.cuh"
 #include "wait.cuh"
 
 // What a wait that is given up reports.
@@ -31,7 +32,7 @@ class Ring {
 
   // Of the quads `quad(i)` behind `own`, i = 0 ... N - 1, asks for those that this thread `wants`.
   template <int N, class Wants, class QuadOf>
-  __device__ __forceinline__ void ask(Quad (&v)[N], const u64* own, Wants&& wants, QuadOf&& quad) const {
+  __device__ __forceinline__ void ask(Quad (&v)[N], RingWords own, Wants&& wants, QuadOf&& quad) const {
     // exchange: poll
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -42,7 +43,7 @@ class Ring {
   // Returns when all that were asked for have `arrived` or the wait is given up; then what was not there is anything.
   // Those that were not there are asked for again together. `first`: the number of `own` in the group's slot.
   template <int N, class Wants, class QuadOf, class Arrived>
-  __device__ __forceinline__ void wait(Quad (&v)[N], const u64* own, int first, Wants&& wants, QuadOf&& quad,
+  __device__ __forceinline__ void wait(Quad (&v)[N], RingWords own, int first, Wants&& wants, QuadOf&& quad,
                                        Arrived&& arrived, const Deadline& deadline) {
     if constexpr (STAMPS) {
       Patience patience(deadline.limit);
@@ -97,9 +98,18 @@ class Ring {
     if (threadIdx.x == 0 && !gave_up) add_release_32(barrier_, 1);
   }
 
-  __device__ __forceinline__ static Quad load(const u64* p) {
+  template <class Words>
+  __device__ __forceinline__ static Quad load(Words p) {
     if constexpr (W == Word::tag) return load_relaxed_128(p);
     return load_relaxed_2x64(p);
+  }
+  template <class Words>
+  __device__ __forceinline__ static void store(Words p, u64 stamped) {
+    store_relaxed_64(p, stamped);
+  }
+  template <class Words>
+  __device__ __forceinline__ static void store(Words p, const Quad& tagged) {
+    store_relaxed_128(p, tagged);
   }
   // Bit patterns are compared, never values.
   __device__ __forceinline__ static bool is_fresh(u64 word, u32 step) { return ((word ^ stamp(step)) & stamp_bit) == 0; }
