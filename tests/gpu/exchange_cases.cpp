@@ -11,6 +11,7 @@
 #include "gpu/graph.hpp"
 #include "gpu/intruder.hpp"
 #include "gpu/run_model.hpp"
+#include "plan/mma_layout.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 
@@ -20,9 +21,9 @@ namespace {
 
 constexpr double deadline = 0.02;
 
-// So few CTAs that other kernels find SMs.
-GpuWishes few_ctas(bool stamps, GpuStrategy strategy = GpuStrategy::gather) {
-  return {.strategy = strategy, .groups = 1, .ctas = 16, .stamps = stamps};
+// So few CTAs that other kernels find SMs, and a ring in device memory, where the intruder reaches it.
+Wanted few_ctas(bool stamps, GpuStrategy strategy = GpuStrategy::gather) {
+  return {{.strategy = strategy, .groups = 1, .ctas = 16, .stamps = stamps, .in_cluster = false}};
 }
 
 struct Fixture {
@@ -33,17 +34,20 @@ struct Fixture {
   std::shared_ptr<const Packed> packed;
   std::unique_ptr<Session> session;
 
-  Fixture(const ModelSpec& spec, std::int64_t steps, const GpuWishes& wishes)
+  Fixture(const ModelSpec& spec, std::int64_t steps, const Wanted& wanted)
       : model(random_model(spec)),
-        inputs(random_inputs(model, steps, 3, 5)),
-        packed(pack_for(model, find_gpu(0), 3, wishes)),
-        session(cuda_session(packed, 3, deadline)) {}
+        inputs(random_inputs(model, steps, wanted.batch(3), 5)),
+        packed(pack_for(model, inputs.batch, wanted)),
+        session(cuda_session(packed, inputs.batch, deadline)) {}
 
+  [[nodiscard]] std::size_t step_outputs() const {
+    return static_cast<std::size_t>(inputs.batch) * output_width(packed->plan.problem);
+  }
   // The ring of the session's only direction, with the control words at its end.
   [[nodiscard]] Graph::Range ring() {
     (void)run_on_host(*session, inputs);  // loads the kernels: a capture must not
     GuardedMemory x(inputs.x.size() * sizeof(float)),
-        y(static_cast<std::size_t>(inputs.steps * 3) * output_width(packed->plan.problem) * sizeof(float));
+        y(static_cast<std::size_t>(inputs.steps) * step_outputs() * sizeof(float));
     const Graph graph(stream.get(), [&] {
       DeviceSequence sequence;
       sequence.steps = inputs.steps;
@@ -56,6 +60,18 @@ struct Fixture {
     const auto ranges = graph.memsets();
     if (ranges.empty()) throw std::runtime_error("the captured run has no memset of a ring");
     return ranges.front();
+  }
+  // The quad that is wiped: where warps take some of the state during their product, the first that the first
+  // warp takes; else the ring's first.
+  [[nodiscard]] cuda::DevicePointer quad(const Graph::Range& ring) const {
+    const DirectionPlan& direction = packed->plan.directions[0];
+    const auto* mma = std::get_if<MmaPlan>(&direction.choice);
+    if (mma == nullptr || mma->gathered) return ring.begin;
+    const Problem& problem = packed->plan.problem;
+    const mma::MatrixLayout w_hh = mma::make_layout(*mma, problem, problem.directions[0]).w_hh;
+    const auto quads = w_hh.state_quads(mma->group_batch, mma->exchange_word);
+    const int before = quads.streamed == 0 ? 0 : quads.held / w_hh.image.planes;  // of a lane
+    return ring.begin + static_cast<unsigned>(16 * mma::warp_lanes * before);
   }
   // 32-bit words: arrivals at the rendezvous, then a barrier for each exchange of each group.
   [[nodiscard]] cuda::DevicePointer control(const Graph::Range& ring) const {
@@ -71,7 +87,7 @@ ModelSpec small(const Cell& cell, DType dtype, std::int64_t projection = 0) {
 // What a wiped word must lead to.
 struct Expected {
   const char* message;
-  bool names_timestep;
+  std::size_t quads;  // of a slot: one is named, with the timestep and a CTA that waits for it; 0: nothing is
 };
 
 std::size_t number_after(const std::string& text, std::string_view what) {
@@ -82,7 +98,7 @@ std::size_t number_after(const std::string& text, std::string_view what) {
 
 CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expected& expected) {
   const Output before = run_on_host(*f.session, f.inputs);
-  const std::size_t width = output_width(f.packed->plan.problem), step = 3 * width;
+  const std::size_t step = f.step_outputs();
   GuardedOutput y(before.y.size());
   std::string message = "nothing";
   double seconds = 0.0;
@@ -104,7 +120,15 @@ CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expec
     return {0, 0, fmt::format("expected \"{}\", found: {}", expected.message, message)};
   if (!y.problem().empty()) return {0, 0, y.problem()};
   // What a CTA had computed when another gave up is there; behind the timestep named, nothing can be.
-  const std::size_t first = expected.names_timestep ? number_after(message, "timestep ") + 1 : 0;
+  std::size_t first = 0;
+  if (expected.quads > 0) {
+    const GpuPlan& plan = f.packed->plan.directions[0].gpu();
+    first = number_after(message, "timestep ") + 1;
+    if (first > static_cast<std::size_t>(f.inputs.steps) ||
+        number_after(message, "CTA ") >= static_cast<std::size_t>(plan.groups * plan.ctas) ||
+        number_after(message, "for word ") >= expected.quads)
+      return {0, 0, "names what there is not: " + message};
+  }
   for (std::size_t i = first * step; i < before.y.size(); ++i) {
     if (!std::isnan(y.values()[i]))
       return {0, 0, fmt::format("y[{}] is {}, not NaN; {}", i, y.values()[i], message)};
@@ -115,18 +139,20 @@ CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expec
   return {seconds, 5.0, ""};
 }
 
-CaseResult lose_word(const ModelSpec& spec, bool stamps, GpuStrategy strategy = GpuStrategy::gather) {
-  Fixture f(spec, 2000, few_ctas(stamps, strategy));
+CaseResult lose_word(const ModelSpec& spec, const Wanted& wanted) {
+  Fixture f(spec, 2000, wanted);
   const Graph::Range ring = f.ring();
+  const std::size_t quads = ring.bytes / 32;
   // The first to give up may be a CTA that waits for the words of one that waits for the lost word.
-  if (stamps) return survive(f, ring.begin, 4, {"of the exchange", true});
-  return survive(f, f.control(ring) + 4, 1, {"waited", true});  // the group's barrier follows the rendezvous
+  if (f.packed->plan.directions[0].gpu().stamps)
+    return survive(f, f.quad(ring), 4, {"of the exchange", quads});
+  return survive(f, f.control(ring) + 4, 1, {"waited", quads});  // the group's barrier follows the rendezvous
 }
 
 CaseResult lose_arrivals(const ModelSpec& spec) {
   Fixture f(spec, 20, few_ctas(true));
   const Graph::Range ring = f.ring();
-  return survive(f, f.control(ring), 1, {"not all of its CTAs started", false});
+  return survive(f, f.control(ring), 1, {"not all of its CTAs started", 0});
 }
 
 // A run that was queued behind one that is given up writes NaN, until check() has reported it.
@@ -247,16 +273,22 @@ void add_exchange_cases(std::vector<Case>& cases) {
                                 small(gru_cell(), DType::bf16), small(relu_cell(), DType::fp16),
                                 small(relu_cell(), DType::fp32), small(lstm_cell(), DType::fp16, 24)}) {
     add(fmt::format("timeout: a word of the exchange is lost, {}", to_string(spec)),
-        [spec] { return lose_word(spec, true); });
+        [spec] { return lose_word(spec, few_ctas(true)); });
   }
   const ModelSpec tanh = small(tanh_cell(), DType::fp16), projected = small(lstm_cell(), DType::fp16, 24);
-  add("timeout: the grid barrier is lost, " + to_string(tanh), [tanh] { return lose_word(tanh, false); });
+  add("timeout: the grid barrier is lost, " + to_string(tanh),
+      [tanh] { return lose_word(tanh, few_ctas(false)); });
   for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
     for (const bool stamps : {true, false}) {
       add(fmt::format("timeout: {} is lost, {}, {}", stamps ? "a word of the exchange" : "the grid barrier",
                       to_string(strategy), to_string(tanh)),
-          [=] { return lose_word(tanh, stamps, strategy); });
+          [=] { return lose_word(tanh, few_ctas(stamps, strategy)); });
     }
+  }
+  for (const Wanted& wanted : dense_mma_detours()) {
+    const ModelSpec spec = wanted.sized(tanh);
+    add(fmt::format("timeout: a word of the exchange is lost, {}, {}", to_string(wanted), to_string(spec)),
+        [=] { return lose_word(spec, wanted); });
   }
   for (const ModelSpec& spec : {tanh, projected}) {
     add("timeout: arrivals at the rendezvous are lost, " + to_string(spec),

@@ -29,6 +29,11 @@ Drawn draw(std::uint64_t seed) {
 
 constexpr GpuWishes gather_plan{.strategy = GpuStrategy::gather};
 
+// Groups that could be clusters are none in every second case.
+std::optional<bool> in_cluster(std::uint64_t number) {
+  return number % 4 < 2 ? std::nullopt : std::optional(false);
+}
+
 }  // namespace
 
 void add_oracle_cases(std::vector<Case>& cases) {
@@ -57,10 +62,12 @@ void add_oracle_cases(std::vector<Case>& cases) {
                      d.lengths == Lengths::mixed ? ", lengths" : "",
                      d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
                      d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
-         [d] {
+         [d, seed] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              d.tiny ? tiny_gpu() : find_gpu(0), gather_plan, {d.chunk, d.batch_first});
+                              d.tiny ? tiny_gpu() : find_gpu(0),
+                              {.strategy = GpuStrategy::gather, .in_cluster = in_cluster(seed)},
+                              {d.chunk, d.batch_first});
          }});
   }
   // The property tests' own problems: ten times twelve, the first of each large; by the planner's own
@@ -85,10 +92,11 @@ void add_oracle_cases(std::vector<Case>& cases) {
                      d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
                      d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
                      d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
-         [d, strategy] {
+         [d, strategy, seed] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              d.tiny ? tiny_gpu() : find_gpu(0), {.strategy = strategy},
+                              d.tiny ? tiny_gpu() : find_gpu(0),
+                              {.strategy = strategy, .in_cluster = in_cluster(seed)},
                               {d.chunk, d.batch_first});
          }});
   }
@@ -145,7 +153,9 @@ void add_oracle_cases(std::vector<Case>& cases) {
   std::vector<GpuWishes> wishes;
   for (const int lanes : {1, 2, 4, 8, 16, 32}) wishes.push_back({.lanes = lanes});
   for (const int groups : {1, 2, 3, 8}) wishes.push_back({.groups = groups});
-  for (const int ctas : {1, 2, 3, 16}) wishes.push_back({.ctas = ctas});
+  for (const int ctas : {1, 2, 3, 8, 16}) {
+    for (const bool in_cluster : {false, true}) wishes.push_back({.ctas = ctas, .in_cluster = in_cluster});
+  }
   for (const int group_batch : {1, 3, 5, 8}) wishes.push_back({.group_batch = group_batch});
   for (const int warps : {4, 12, 32}) wishes.push_back({.warps = warps});
   for (int bits = 0; bits < 32; ++bits) {

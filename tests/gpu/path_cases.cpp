@@ -14,16 +14,6 @@ namespace {
 
 constexpr std::int64_t steps = 5;
 
-// Weights in registers, in shared memory and in L2.
-Device cramped_gpu(int sms, int registers, std::int64_t shared, std::int64_t l2 = GpuDescription{}.l2_bytes) {
-  GpuDescription gpu = tiny_gpu().gpu();
-  gpu.l2_bytes = l2;
-  gpu.sm_count = sms;
-  gpu.max_registers_per_thread = registers;
-  gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = shared;
-  return {"cramped", gpu};
-}
-
 struct Path {
   const char* group;
   std::string what;
@@ -115,6 +105,10 @@ std::vector<Path> paths() {
           27);
       const GpuWishes late{.groups = 1, .group_batch = 11, .warps = 4, .asks_late = true};
       add("asks late, streamed weights", sized(150, gru_cell(), bf16), late, 11);
+      add("fence", spec(tanh_cell(), fp16), {.fence = true});
+      GpuWishes fenced = late;
+      fenced.fence = true;
+      add("asks late, streamed weights, fence", sized(400, tanh_cell(), fp16), fenced, 11);
       add("asks late, streamed weights, some kept", sized(400, tanh_cell(), fp16), late, 22);
       GpuWishes parted = late;
       parted.row_parts = 2;
@@ -130,6 +124,30 @@ std::vector<Path> paths() {
                    false,
                    8.0F});
   }
+  for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+    const auto add = [&](std::string_view what, const ModelSpec& of, GpuWishes more, std::int64_t batch = 3,
+                         Lengths lengths = Lengths::all_steps, float h0_scale = 1.0F) {
+      more.strategy = strategy;
+      all.push_back({"cluster",
+                     fmt::format("{}, {}", to_string(strategy), what),
+                     of,
+                     more,
+                     batch,
+                     lengths,
+                     {},
+                     false,
+                     h0_scale});
+    };
+    add("stamped, groups", spec(tanh_cell(), fp16), {.groups = 3, .group_batch = 1});
+    add("passes over the batch", spec(gru_cell(), bf16), {.groups = 1, .group_batch = 2}, 5);
+    add("relu", spec(relu_cell(), fp16), {});
+    add("lengths, fence", spec(lstm_cell(), fp16), {.fence = true}, 8, Lengths::mixed);
+    add("a state without a stamp", spec(gru_cell(), fp16), {}, 3, Lengths::mixed, 8.0F);
+    if (strategy == GpuStrategy::gather) add("4-byte values", spec(lstm_cell(), DType::fp32), {});
+    if (strategy != GpuStrategy::dense_mma) continue;
+    add("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
+    add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true}, 27);
+  }
   ModelSpec both = spec(gru_cell(), fp16);
   both.layers = 2;
   both.directions = Directions::both;
@@ -139,6 +157,7 @@ std::vector<Path> paths() {
         path.what.starts_with("registers,") || path.what.find("streamed weights") != std::string::npos;
     path.wishes.w_ih = std::string_view(path.group) == "dense" ? InputStorage::dense : InputStorage::csr;
     if (!path.wishes.strategy) path.wishes.strategy = GpuStrategy::gather;
+    path.wishes.in_cluster = std::string_view(path.group) == "cluster";
     if (!path.cramped) path.wishes.ctas = 4;  // so small a layer would be given one alone
   }
   return all;
@@ -157,6 +176,8 @@ CaseResult run_path(const Path& path) {
   const CaseResult on_host = check_model(model, inputs, device, path.wishes, path.way);
   if (!on_host.passed()) return on_host;
   const auto packed = pack_for(model, device, static_cast<int>(path.batch), path.wishes);
+  if (const std::string missing = lacking(packed->plan, path.wishes); !missing.empty())
+    return {0, 0, fmt::format("the case does not cover it: the plan lacks {}", missing)};
   for (const char* place : {"w_hh.registers", "w_hh.shared"}) {
     if (path.what.starts_with("registers,") && packed->directions[0].section(place).size() == 0)
       return {0, 0, fmt::format("{} is empty: the case does not cover it", place)};
@@ -174,11 +195,11 @@ CaseResult run_path(const Path& path) {
 
 // A deadline so short that CTAs give up, if not at the rendezvous then in a poll, as soon as they look twice.
 // On a free GPU they may get through all the same; a sanitizer makes them too slow for that.
-CaseResult give_up() {
-  const Model model =
-      random_model({.cell = lstm_cell(), .dtype = DType::fp16, .input = 5, .hidden = 21, .projection = 9});
+CaseResult give_up(const ModelSpec& spec, bool in_cluster) {
+  const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, steps, 3, 2);
-  const auto packed = pack_for(model, find_gpu(0), 3, {.groups = 1, .ctas = 4, .w_ih = InputStorage::csr});
+  const auto packed =
+      pack_for(model, 3, {{.groups = 1, .ctas = 4, .in_cluster = in_cluster, .w_ih = InputStorage::csr}});
   const auto session = cuda_session(packed, 3, 1e-9);
   for (int round = 0; round < 10; ++round) {
     try {
@@ -199,7 +220,16 @@ void add_path_cases(std::vector<Case>& cases) {
                                  path.batch, to_string(path.spec)),
                      [path] { return run_path(path); }});
   }
-  cases.push_back({"path exchange: given up, lstm fp16 I=5 H=21 P=9, deadline 1 ns", give_up});
+  for (const bool in_cluster : {false, true}) {
+    const ModelSpec spec{.cell = lstm_cell(),
+                         .dtype = DType::fp16,
+                         .input = 5,
+                         .hidden = 21,
+                         .projection = in_cluster ? 0 : 9};
+    cases.push_back({fmt::format("path {}: given up, deadline 1 ns, {}", in_cluster ? "cluster" : "exchange",
+                                 to_string(spec)),
+                     [=] { return give_up(spec, in_cluster); }});
+  }
 }
 
 }  // namespace sprnn::test

@@ -126,6 +126,76 @@ CaseResult check_model(const Model& model, const Inputs& inputs, const Device& d
   return {errors.error, errors.bound, other.empty() ? "" : "other bits when run again: " + other};
 }
 
+Device cramped_gpu(int sms, int registers, std::int64_t shared, std::int64_t l2) {
+  GpuDescription gpu = tiny_gpu().gpu();
+  gpu.l2_bytes = l2;
+  gpu.sm_count = sms;
+  gpu.max_registers_per_thread = registers;
+  gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm = shared;
+  return {"cramped", gpu};
+}
+
+ModelSpec Wanted::sized(ModelSpec spec) const {
+  if (device) spec.hidden = spec.cell.gates() == 1 ? 400 : 150;
+  return spec;
+}
+
+std::string to_string(const Wanted& wanted) {
+  return fmt::format("{}{}{}{}", to_string(*wanted.wishes.strategy),
+                     wanted.wishes.asks_late.value_or(false) ? ", asks late" : "",
+                     wanted.wishes.row_parts.value_or(1) > 1 ? ", row parts" : "",
+                     wanted.streams ? ", streamed weights" : "");
+}
+
+const std::vector<Wanted>& dense_mma_detours() {
+  static const std::vector<Wanted> all = [] {
+    const auto detour = [](int batch, bool asks_late, int row_parts, bool streams) {
+      const Device device = streams ? cramped_gpu(6, 176, 24576) : cramped_gpu(6, 255, 131072);
+      const GpuWishes wishes{.strategy = GpuStrategy::dense_mma,
+                             .groups = 1,
+                             .ctas = 6,
+                             .group_batch = batch,
+                             .warps = 4,
+                             .row_parts = row_parts,
+                             .asks_late = asks_late,
+                             .in_cluster = false};
+      return Wanted{wishes, device, streams};
+    };
+    return std::vector{detour(7, false, 1, true), detour(3, false, 2, false), detour(11, true, 1, false),
+                       detour(11, true, 2, true)};
+  }();
+  return all;
+}
+
+std::vector<Wanted> mma_plans() {
+  std::vector<Wanted> all{{{.strategy = GpuStrategy::dense_mma}}, {{.strategy = GpuStrategy::vector_mma}}};
+  all.insert(all.end(), dense_mma_detours().begin(), dense_mma_detours().end());
+  return all;
+}
+
+std::string lacking(const Plan& plan, const GpuWishes& wishes) {
+  for (const DirectionPlan& direction : plan.directions) {
+    const auto lacks = [](const auto& wish, const auto& found) { return wish && *wish != found; };
+    if (lacks(wishes.stamps, direction.gpu().stamps)) return "stamps";
+    if (lacks(wishes.fence, direction.gpu().fence)) return "fence";
+    if (lacks(wishes.in_cluster, direction.gpu().in_cluster)) return "in_cluster";
+    const auto* mma = std::get_if<MmaPlan>(&direction.choice);
+    if (mma == nullptr) continue;
+    if (lacks(wishes.asks_late, mma->asks_late)) return "asks_late";
+    if (lacks(wishes.row_parts, mma->row_parts)) return "row_parts";
+  }
+  return "";
+}
+
+std::shared_ptr<const Packed> pack_for(const Model& model, std::int64_t batch, const Wanted& wanted) {
+  auto packed =
+      pack_for(model, wanted.device ? *wanted.device : find_gpu(0), static_cast<int>(batch), wanted.wishes);
+  std::string missing = lacking(packed->plan, wanted.wishes);
+  if (wanted.streams && packed->directions[0].section("w_hh.l2").size() == 0) missing = "streamed weights";
+  if (!missing.empty()) throw std::runtime_error("the case does not cover it: the plan lacks " + missing);
+  return packed;
+}
+
 std::string difference(const Output& a, const Output& b) {
   std::string text;
   expect_equal(text, "y", a.y, b.y);

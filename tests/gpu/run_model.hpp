@@ -3,6 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "engines/cuda/gpu.hpp"
 #include "gpu/case.hpp"
@@ -30,6 +33,31 @@ struct Way {
 // Twice on host memory for the same bits, and against the float64 reference.
 [[nodiscard]] CaseResult check_model(const Model& model, const Inputs& inputs, const Device& device,
                                      const GpuWishes& wishes = {}, const Way& way = {});
+
+// A GPU with so little on chip that a small layer has weights in registers, in shared memory and in L2.
+[[nodiscard]] Device cramped_gpu(int sms, int registers, std::int64_t shared,
+                                 std::int64_t l2 = GpuDescription{}.l2_bytes);
+
+// The plan that a case is about.
+struct Wanted {
+  GpuWishes wishes = {};
+  std::optional<Device> device = std::nullopt;  // that is planned for, else the GPU that is here
+  bool streams = false;                         // weights
+  [[nodiscard]] std::int64_t batch(std::int64_t otherwise) const {
+    return wishes.group_batch.value_or(otherwise);
+  }
+  [[nodiscard]] ModelSpec sized(ModelSpec spec) const;  // so large that there is such a plan
+};
+[[nodiscard]] std::string to_string(const Wanted& wanted);
+// dense-mma as large layers need it, for small ones: weights are streamed, state is asked for late, rows have
+// parts.
+[[nodiscard]] const std::vector<Wanted>& dense_mma_detours();
+[[nodiscard]] std::vector<Wanted> mma_plans();  // both strategies as they come, then the detours
+// What of the wishes the plan lacks; empty: nothing.
+[[nodiscard]] std::string lacking(const Plan& plan, const GpuWishes& wishes);
+// Throws std::runtime_error where the plan is another than is wanted.
+[[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, std::int64_t batch,
+                                                     const Wanted& wanted);
 
 // Empty if a and b are the same bits, any NaN like any other; else where they differ first.
 [[nodiscard]] std::string difference(const Output& a, const Output& b);

@@ -10,6 +10,7 @@ namespace sprnn::test {
 namespace {
 
 constexpr std::int64_t steps = 20;
+const Wanted gather_plan{{.strategy = GpuStrategy::gather}};
 
 // A model with its arrays on the device. One is made of a problem that is run in several ways.
 struct Fixture {
@@ -19,11 +20,10 @@ struct Fixture {
   std::size_t outputs;
   GuardedMemory x, y, lengths, h0, c0, hn, cn;
 
-  Fixture(const ModelSpec& spec, std::int64_t batch, Lengths kind,
-          const GpuWishes& wishes = {.strategy = GpuStrategy::gather})
+  Fixture(const ModelSpec& spec, std::int64_t batch, Lengths kind, const Wanted& wanted = gather_plan)
       : model(random_model(spec)),
         inputs(random_inputs(model, steps, batch, 5, kind)),
-        session(cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch), wishes), batch)),
+        session(cuda_session(pack_for(model, batch, wanted), batch)),
         outputs(static_cast<std::size_t>(steps * batch) * output_width(session->problem())),
         x(inputs.x.size() * size_of(spec.dtype)),
         y(outputs * size_of(spec.dtype)),
@@ -78,10 +78,10 @@ std::string unlike_own(const Output& output, const Output& own) {
 }
 
 CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths lengths, float scale,
-                            const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
+                            const Wanted& wanted = gather_plan) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
-  Fixture f(spec, batch, lengths, wishes);
+  Fixture f(spec, batch, lengths, wanted);
   f.scale_state(scale);
   on_device(*f.session).run(f.sequence(stream.get()));
   on_device(*f.session).check();
@@ -96,10 +96,10 @@ CaseResult state_in_and_out(const ModelSpec& spec, std::int64_t batch, Lengths l
 
 // One graph, replayed with other states: small, out of what stamps carry, small again.
 CaseResult replay_with_states(const ModelSpec& spec, std::int64_t batch, Lengths lengths,
-                              const GpuWishes& wishes = {.strategy = GpuStrategy::gather}) {
+                              const Wanted& wanted = gather_plan) {
   const cuda::Current current(*cuda::gpu(0));
   const OwnStream stream;
-  Fixture f(spec, batch, lengths, wishes);
+  Fixture f(spec, batch, lengths, wanted);
   f.scale_state(1.0F);
   on_device(*f.session).run(f.sequence(stream.get()));  // loads the kernels
   on_device(*f.session).check();
@@ -216,17 +216,17 @@ void add_state_cases(std::vector<Case>& cases) {
     }
   }
   // dense-mma exchanges the initial state of every cell.
-  for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
-    const GpuWishes wishes{.strategy = strategy};
+  for (const Wanted& wanted : mma_plans()) {
+    const std::int64_t batch = wanted.batch(3);
     for (const Cell& cell : standard_cells()) {
-      const ModelSpec s = spec(cell, DType::fp16, 1, forward);
-      const std::string text = fmt::format("{}, {}", to_string(strategy), to_string(s));
+      const ModelSpec s = wanted.sized(spec(cell, DType::fp16, 1, forward));
+      const std::string text = fmt::format("{}, {}", to_string(wanted), to_string(s));
       for (const float scale : {1.0F, 8.0F}) {
         cases.push_back({fmt::format("state on the device, lengths, times {}, {}", scale, text),
-                         [=] { return state_in_and_out(s, 3, Lengths::mixed, scale, wishes); }});
+                         [=] { return state_in_and_out(s, batch, Lengths::mixed, scale, wanted); }});
       }
       cases.push_back({"graph replayed with other states, " + text,
-                       [=] { return replay_with_states(s, 3, Lengths::all_steps, wishes); }});
+                       [=] { return replay_with_states(s, batch, Lengths::all_steps, wanted); }});
     }
   }
   for (const ModelSpec& s :
