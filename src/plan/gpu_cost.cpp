@@ -20,12 +20,14 @@ constexpr std::array exchange_points = {Point{2, 0.72},  Point{4, 0.80},  Point{
                                         Point{18, 1.03}, Point{32, 1.27}, Point{72, 2.10}};
 // A group within one side of the L2 (engines/cuda/placement.hpp).
 constexpr double one_side_us = 0.08;
-// Few CTAs wait for few others: LSTM 128, LSTM, GRU and tanh 256 with 4, 8, 16 CTAs a group took 0.20, 0.15,
-// 0.10 us less than such prices, in a cluster 0.05 less again; of a held state 0.26, 0.22, 0.16 less in a
-// cluster (126 plans each way).
-constexpr int many_ctas = 64;
+// Few CTAs wait for few others, most of all in a cluster: LSTM 128, LSTM, GRU and tanh 256 with 4, 8 and 16
+// CTAs a group took 0.25, 0.2 and 0.15 us less than such prices, whether they stage h or hold it, and 0.05
+// (held: 0.1) less than the same through the L2 (126 plans each way). They exchanged up to 1 KiB; at 8 KiB
+// few CTAs take as long as many (lab/README.md).
+constexpr double few_ctas_most_kib = 4.0, few_ctas_all_kib = 1.0;
+constexpr int many_ctas = 32, fewest_ctas = 4;
 constexpr double few_ctas_us = 0.05;  // each time there are half as many
-constexpr double in_cluster_us = 0.06;
+constexpr double in_cluster_us = 0.11;
 // tanh 2304, two groups: slices of 70 entries 1.44, of 72 entries 1.34; stored to shared memory 4 and 16
 // bytes at a time.
 constexpr double uneven_slice_us = 0.06;
@@ -79,7 +81,11 @@ double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord w
   if (!plan.stamps) us += grid_barrier_us;
   if (plan.fence) us += fence_us;
   us *= share;
-  if (plan.ctas < many_ctas) us -= few_ctas_us * std::log2(static_cast<double>(many_ctas) / plan.ctas);
+  if (plan.ctas < many_ctas) {
+    const double part = (few_ctas_most_kib - kib) / (few_ctas_most_kib - few_ctas_all_kib);
+    us -= std::clamp(part, 0.0, 1.0) * few_ctas_us *
+          std::log2(static_cast<double>(many_ctas) / std::max(plan.ctas, fewest_ctas));
+  }
   if (plan.in_cluster) us -= in_cluster_us;
   return us * measured_clock_ghz / gpu.clock_ghz;
 }
