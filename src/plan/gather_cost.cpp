@@ -18,9 +18,6 @@ constexpr double pass_us = 0.13;
 // or later.
 constexpr int cheap_warps = 8;
 constexpr double warp_us = 0.006;
-// 35 plans of layers of 128 to 512 units in clusters took 0.1 us less with 4 warps than those of 8 let
-// expect.
-constexpr double few_warps_us = 0.05;
 constexpr double part_us = 0.005;
 
 // Issue slots a pair, from the assembly: 1 to extract the offset, a load a word, 1 to widen the value unless
@@ -62,8 +59,7 @@ double product(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype, 
   const double streamed = static_cast<double>(matrix.block_words(Place::l2)) * 4.0 * plan.ctas;
   const double fixed = pass_us * static_cast<double>(matrix.passes.size() - 1) +
                        part_us * matrix.parts * matrix.gates +
-                       warp_us * std::max(0, plan.warps - cheap_warps) -
-                       (plan.in_cluster && plan.warps < cheap_warps ? few_warps_us : 0.0);
+                       warp_us * std::max(0, plan.warps - cheap_warps);
   return cycles / (gpu.clock_ghz * 1e3) + gpu::streaming_cost(plan, streamed, gpu) +
          fixed * gpu::measured_clock_ghz / gpu.clock_ghz;
 }

@@ -18,6 +18,8 @@ struct Point {
 // product and cell update.
 constexpr std::array exchange_points = {Point{2, 0.72},  Point{4, 0.80},  Point{9, 0.88},
                                         Point{18, 1.03}, Point{32, 1.27}, Point{72, 2.10}};
+// Of an exchange whose state is held; the barrier that remains is in the sums.
+constexpr double held_share = 0.63;
 // A group within one side of the L2 (engines/cuda/placement.hpp).
 constexpr double one_side_us = 0.08;
 // Few CTAs wait for few others, most of all in a cluster: LSTM 128, LSTM, GRU and tanh 256 with 4, 8 and 16
@@ -28,6 +30,7 @@ constexpr double few_ctas_most_kib = 4.0, few_ctas_all_kib = 1.0;
 constexpr int many_ctas = 32, fewest_ctas = 4;
 constexpr double few_ctas_us = 0.05;  // each time there are half as many
 constexpr double in_cluster_us = 0.11;
+constexpr double few_warps_us = 0.05;  // 4 warps against 8, where h is staged
 // tanh 2304, two groups: slices of 70 entries 1.44, of 72 entries 1.34; stored to shared memory 4 and 16
 // bytes at a time.
 constexpr double uneven_slice_us = 0.06;
@@ -67,7 +70,7 @@ double interpolate(double kib) {
 }  // namespace
 
 double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord word, DType dtype,
-                     const GpuDescription& gpu, double share) {
+                     const GpuDescription& gpu, bool held) {
   double kib =
       static_cast<double>(positions * plan.group_batch) * static_cast<double>(size_of(dtype)) / 1024.0;
   if (plan.stamps && word == ExchangeWord::tag) kib *= dtype == DType::fp32 ? 4.0 / 3.0 : 8.0 / 7.0;
@@ -80,13 +83,13 @@ double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord w
   if (slice_bytes % 16 != 0) us += uneven_slice_us;
   if (!plan.stamps) us += grid_barrier_us;
   if (plan.fence) us += fence_us;
-  us *= share;
+  if (held) us *= held_share;
   if (plan.ctas < many_ctas) {
     const double part = (few_ctas_most_kib - kib) / (few_ctas_most_kib - few_ctas_all_kib);
     us -= std::clamp(part, 0.0, 1.0) * few_ctas_us *
           std::log2(static_cast<double>(many_ctas) / std::max(plan.ctas, fewest_ctas));
   }
-  if (plan.in_cluster) us -= in_cluster_us;
+  if (plan.in_cluster) us -= in_cluster_us + (!held && plan.warps < 8 ? few_warps_us : 0.0);
   return us * measured_clock_ghz / gpu.clock_ghz;
 }
 

@@ -10,9 +10,9 @@ namespace sprnn::gpu {
 inline constexpr double measured_clock_ghz = 1.98;
 
 // Of one pass over the batch: a vector of `positions` units, from a CTA's own store to the end of staging;
-// `share`: of what that takes, where less is done.
+// `held`: of one that warps hold as it comes.
 [[nodiscard]] double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord word,
-                                   DType dtype, const GpuDescription& gpu, double share = 1.0);
+                                   DType dtype, const GpuDescription& gpu, bool held = false);
 [[nodiscard]] double update_cost(const GpuPlan& plan, int units_a_cta, const Cell& cell, DType dtype,
                                  const GpuDescription& gpu);
 // Of the L2, for streamed weights; beyond, they come from memory.

@@ -23,13 +23,16 @@ void check_wish(std::string_view name, const std::optional<int>& wish, std::int6
 
 double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
 
+constexpr int most_gpc_sms = 18;
+
 // Why a group cannot be a cluster; empty: it can.
 std::string cluster_refusal(const GpuPlan& plan, const GpuDescription& gpu) {
   if (!plan.stamps || plan.exchange_word != ExchangeWord::stamp) return "a cluster exchanges stamped words";
   if (plan.ctas > gpu.max_cluster_size)
     return fmt::format("a cluster has at most {} CTAs", gpu.max_cluster_size);
-  // A cluster lies within 16 or 18 of an H100's SMs, so that the last ones may not be enough for one.
-  const int clusters = std::max(1, gpu.sm_count / plan.ctas - 1);
+  // A cluster lies within a GPC, and GPCs have up to 18 SMs. H100: 7 clusters of 16, and not quite 32 of 4.
+  const int gpcs = std::max(1, gpu.sm_count / most_gpc_sms);
+  const int clusters = gpcs * (std::min(most_gpc_sms, gpu.sm_count) / plan.ctas);
   return plan.groups > clusters ? fmt::format("{} clusters fit side by side", clusters) : "";
 }
 

@@ -23,8 +23,6 @@ constexpr double fragment_bytes = 512.0, memory_us = 0.9, l2_us = 0.35;
 constexpr double wavefronts_a_fragment = 4.0;  // read from shared memory
 // Of the time that weights take to come, where products of others go on meanwhile.
 constexpr double shared_in_front = 0.57, l2_in_front = 0.65;
-// Of the exchange of a state that is staged; the barrier that remains is in the sums.
-constexpr double held_exchange = 0.63;
 // Of the time to read from memory what the L2 is asked to keep, so much is saved (H100, us a timestep): LSTM
 // 4096 28.4 instead of 34.1, 34 of its 96 MB kept, tanh 8192 26.4 instead of 32.5, at batch 16 35.3 instead
 // of 40.6. Not seen where the state is asked for late.
@@ -92,7 +90,7 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
   const Layout layout = make_layout(plan, problem, direction);
   const bool late = plan.asks_late && streams_near(layout.w_hh, gpu);
   const double exchange = gpu::exchange_cost(plan, late ? 0 : layout.state.positions, plan.exchange_word,
-                                             problem.dtype, gpu, plan.gathered ? 1.0 : held_exchange);
+                                             problem.dtype, gpu, !plan.gathered);
   return {{"exchange", plan.passes * exchange},
           {"product", plan.passes * (late ? late_product : product)(plan, layout.w_hh, gpu)},
           {"cell update",
