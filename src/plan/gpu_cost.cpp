@@ -107,11 +107,10 @@ double usable_l2_bytes(const GpuDescription& gpu) { return l2_usable * static_ca
 bool stays_in_l2(double bytes, const GpuDescription& gpu) { return bytes <= usable_l2_bytes(gpu); }
 
 double streaming_cost(const GpuPlan& plan, double bytes, const GpuDescription& gpu) {
-  const bool near = stays_in_l2(bytes, gpu);
-  const double gbytes_per_s = near ? gpu.l2_gbytes_per_s : gpu.memory_gbytes_per_s;
-  // Groups stream the same weights, each for itself; memory is read once for all of them.
-  const double streams = near ? plan.groups : 1;
-  return bytes * streams / (gbytes_per_s * 1e3);
+  // Groups stream the same weights from L2, each for itself; memory is read once for all of them.
+  const double from_l2 = bytes * plan.groups / (gpu.l2_gbytes_per_s * 1e3);
+  if (stays_in_l2(bytes, gpu)) return from_l2;
+  return std::max(from_l2, bytes / (gpu.memory_gbytes_per_s * 1e3));
 }
 
 double input_cost(InputStorage storage, int tile_steps, const Problem& problem,

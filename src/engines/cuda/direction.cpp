@@ -93,7 +93,7 @@ int GpuDirection::groups_side_by_side() const {
       kernel_.most_clusters(static_cast<unsigned>(plan.ctas), static_cast<unsigned>(shape_.frame.threads));
   if (clusters == 0) {
     throw Error(ErrorCode::device, fmt::format("{}: the plan has clusters of {} CTAs, for which this GPU has "
-                                               "no room; plan for this GPU, or without --in-cluster",
+                                               "no room; plan for this GPU, or with --in-cluster off",
                                                gpu_.name(), plan.ctas));
   }
   return std::min(plan.groups, clusters);
