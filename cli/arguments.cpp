@@ -164,9 +164,11 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
             "on or off: whether a warp asks for the state of a step shortly before its product, in dense-mma "
             "with more "
             "than 8 batch entries a group");
-  on_or_off("--in-cluster", wishes.in_cluster,
-            "on or off: whether the CTAs of a group, at most 16 then, exchange the state in the shared "
-            "memory of a thread block cluster instead of through the L2");
+  on_or_off(
+      "--in-cluster", wishes.in_cluster,
+      "on or off: whether the CTAs of a group, at most 16 then, exchange the state in the shared "
+      "memory of a thread block cluster instead of through the L2 (by default where that is cheaper; not "
+      "with --no-stamps or a projection)");
   on_or_off("--opaque-pairs", wishes.opaque_pairs,
             "on or off: keep the compiler from unpacking pairs ahead of time");
 }

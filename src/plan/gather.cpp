@@ -16,12 +16,14 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   gpu::Ranking ranking;
   GatherPlan plan;
   for (const Candidate& candidate : candidates(problem, gpu, wishes)) {
-    const std::string reason = fitter.fit(candidate, plan);
-    if (reason.empty()) {
-      ranking.offer(candidate.text(), candidate.groups, fmt::format("{} lanes", candidate.lanes), plan,
-                    cost(plan, problem, direction, gpu));
-    } else {
-      ranking.refuse(candidate.text(), candidate.groups, reason);
+    for (const bool in_cluster : gpu::cluster_choices(candidate.ctas, gpu, wishes)) {
+      const std::string reason = fitter.fit(candidate, in_cluster, plan);
+      if (reason.empty()) {
+        ranking.offer(candidate.text(), candidate.groups, fmt::format("{} lanes", candidate.lanes), plan,
+                      cost(plan, problem, direction, gpu));
+      } else {
+        ranking.refuse(candidate.text(), candidate.groups, reason);
+      }
     }
   }
   if (ranking.empty()) {

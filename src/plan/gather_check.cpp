@@ -54,7 +54,7 @@ void check_image(const Image& image, int offset_unit, std::string_view name) {
 }  // namespace
 
 void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction) {
-  gpu::check_common(plan);
+  gpu::check_common(plan, problem, direction);
   expect_in("word_bytes", plan.word_bytes, static_cast<std::int64_t>(size_of(problem.dtype)), 16);
   expect(std::has_single_bit(static_cast<unsigned>(plan.word_bytes)), "word_bytes", plan.word_bytes,
          "a power of two");

@@ -236,12 +236,7 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   return "";
 }
 
-std::string Fitter::fit(const Candidate& candidate, GatherPlan& plan) {
-  return gpu::fit_in_cluster_or_not(
-      wishes_, plan, [&](const GpuWishes& wishes, GatherPlan& of) { return fit(candidate, wishes, of); });
-}
-
-std::string Fitter::fit(const Candidate& candidate, const GpuWishes& wishes, GatherPlan& plan) {
+std::string Fitter::fit(const Candidate& candidate, bool in_cluster, GatherPlan& plan) {
   plan = {};
   plan.groups = candidate.groups;
   plan.group_batch = candidate.group_batch;
@@ -250,9 +245,10 @@ std::string Fitter::fit(const Candidate& candidate, const GpuWishes& wishes, Gat
   if (std::string reason = choose_word(candidate, plan); !reason.empty()) return reason;
   plan.w_hh = matrix(false, candidate, plan.w_hh.offset_unit);
   if (problem_.projection_size > 0) plan.w_hr = matrix(true, candidate, plan.w_hh.offset_unit);
-  if (std::string reason = gpu::fill_common(plan, problem_, direction_, gpu_, wishes); !reason.empty())
+  if (std::string reason = gpu::fill_common(plan, problem_, direction_, gpu_, wishes_, in_cluster);
+      !reason.empty())
     return reason;
-  plan.bank_order = wishes.bank_order.value_or(true);
+  plan.bank_order = wishes_.bank_order.value_or(true);
   return place_slots(plan);
 }
 

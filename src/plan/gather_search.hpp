@@ -33,10 +33,9 @@ class Fitter {
          const GpuWishes& wishes);
 
   // Fills `plan`, or says why the candidate does not fit the device; empty: it does.
-  [[nodiscard]] std::string fit(const Candidate& candidate, GatherPlan& plan);
+  [[nodiscard]] std::string fit(const Candidate& candidate, bool in_cluster, GatherPlan& plan);
 
  private:
-  [[nodiscard]] std::string fit(const Candidate& candidate, const GpuWishes& wishes, GatherPlan& plan);
   [[nodiscard]] const std::vector<std::int32_t>& longest(bool projection, int ctas, int units_a_cta);
   [[nodiscard]] GatherMatrix matrix(bool projection, const Candidate& candidate, int offset_unit);
   [[nodiscard]] std::string choose_word(const Candidate& candidate, GatherPlan& plan) const;

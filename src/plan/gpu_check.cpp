@@ -17,7 +17,7 @@ void expect_in(std::string_view field, std::int64_t found, std::int64_t low, std
   expect(found >= low && found <= high, field, found, fmt::format("{} to {}", low, high));
 }
 
-void check_common(const GpuPlan& plan) {
+void check_common(const GpuPlan& plan, const Problem& problem, const DirectionProblem& direction) {
   expect_in("groups", plan.groups, 1, max_ctas);
   expect_in("group_batch", plan.group_batch, 1, max_ctas);
   expect_in("passes", plan.passes, 1, max_ctas);
@@ -26,6 +26,8 @@ void check_common(const GpuPlan& plan) {
   expect(plan.warps % 4 == 0, "warps", plan.warps, "a multiple of 4");
   expect_in("tile_steps", plan.tile_steps, 1, max_slots);
   expect_in("poll_wait_cycles", plan.poll_wait_cycles, tuned_poll_wait, max_slots);
+  if (plan.exchange_word == ExchangeWord::stamp)
+    expect(has_free_bit(problem, direction), "exchange_word", 0, "tag: the state leaves no bit for a stamp");
   if (plan.in_cluster) {
     expect(plan.stamps && plan.exchange_word == ExchangeWord::stamp, "in_cluster", 1, "0 without stamps");
     expect(plan.ctas <= most_cluster_ctas, "in_cluster", 1,

@@ -17,7 +17,7 @@ void expect(bool good, std::string_view field, std::int64_t found, std::string_v
 void expect_in(std::string_view field, std::int64_t found, std::int64_t low, std::int64_t high);
 
 // Every field of a GpuPlan but the budgets' parts, each for itself.
-void check_common(const GpuPlan& plan);
+void check_common(const GpuPlan& plan, const Problem& problem, const DirectionProblem& direction);
 // The budgets are those that the layout needs.
 void check_budgets(const GpuPlan& plan, int weight_registers, const SharedBudget& needed);
 

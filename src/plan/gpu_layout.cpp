@@ -63,6 +63,10 @@ Frame make_frame(const DirectionPlan& plan, const Problem& problem, const Direct
   return gather::make_layout(std::get<GatherPlan>(plan.choice), problem, direction);
 }
 
+bool has_free_bit(const Problem& problem, const DirectionProblem& direction) {
+  return problem.projection_size == 0 && (direction.cell.is_bounded() || direction.cell == relu_cell());
+}
+
 std::vector<SectionSize> map_sections(const Frame& frame) {
   std::vector<SectionSize> sizes{{"unit_map", 4 * frame.positions()}};
   if (frame.output) sizes.push_back({"output_map", 4 * std::int64_t{frame.ctas} * frame.outputs_a_cta});

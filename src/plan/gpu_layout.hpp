@@ -69,6 +69,10 @@ struct Frame {
 [[nodiscard]] Frame make_frame(const DirectionPlan& plan, const Problem& problem,
                                const DirectionProblem& direction);
 
+// Whether a state leaves a bit for a stamp: a bounded h its top exponent bit, relu its sign bit; a projected
+// h and some variants neither.
+[[nodiscard]] bool has_free_bit(const Problem& problem, const DirectionProblem& direction);
+
 struct SectionSize {
   std::string name;
   std::int64_t bytes = 0;

@@ -23,16 +23,18 @@ void check_wish(std::string_view name, const std::optional<int>& wish, std::int6
 
 double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
 
-constexpr int most_gpc_sms = 18;
+// GPCs, in which a cluster lies, have 16 or 18 SMs (H100).
+constexpr int least_gpc_sms = 16, most_gpc_sms = 18;
+
+int most_cluster(const GpuDescription& gpu) { return std::min(gpu.max_cluster_size, most_cluster_ctas); }
 
 // Why a group cannot be a cluster; empty: it can.
 std::string cluster_refusal(const GpuPlan& plan, const GpuDescription& gpu) {
   if (!plan.stamps || plan.exchange_word != ExchangeWord::stamp) return "a cluster exchanges stamped words";
-  if (plan.ctas > gpu.max_cluster_size)
-    return fmt::format("a cluster has at most {} CTAs", gpu.max_cluster_size);
-  // A cluster lies within a GPC, and GPCs have up to 18 SMs. H100: 7 clusters of 16, and not quite 32 of 4.
+  if (most_cluster(gpu) < 2) return "the GPU has no clusters";
+  if (plan.ctas > most_cluster(gpu)) return fmt::format("a cluster has at most {} CTAs", most_cluster(gpu));
   const int gpcs = std::max(1, gpu.sm_count / most_gpc_sms);
-  const int clusters = gpcs * (std::min(most_gpc_sms, gpu.sm_count) / plan.ctas);
+  const int clusters = gpcs * std::max(1, std::min(least_gpc_sms, gpu.sm_count) / plan.ctas);
   return plan.groups > clusters ? fmt::format("{} clusters fit side by side", clusters) : "";
 }
 
@@ -72,18 +74,20 @@ std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu, c
   return choices(wishes.groups, halves(std::min(problem.batch, gpu.sm_count)));
 }
 
+std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes) {
+  if (wishes.in_cluster) return {*wishes.in_cluster};
+  const bool possible = most_cluster(gpu) > 1 && ctas <= most_cluster(gpu) && wishes.stamps.value_or(true);
+  return possible ? std::vector{false, true} : std::vector{false};
+}
+
 std::string fill_common(GpuPlan& plan, const Problem& problem, const DirectionProblem& direction,
-                        const GpuDescription& gpu, const GpuWishes& wishes) {
+                        const GpuDescription& gpu, const GpuWishes& wishes, bool in_cluster) {
   plan.passes = divide_up(problem.batch, std::int64_t{plan.groups} * plan.group_batch);
-  // A bounded h leaves its top exponent bit free, relu its sign bit; a projected h and some variants neither.
-  const bool free_bit =
-      problem.projection_size == 0 && (direction.cell.is_bounded() || direction.cell == relu_cell());
-  plan.exchange_word = free_bit ? ExchangeWord::stamp : ExchangeWord::tag;
+  plan.exchange_word = has_free_bit(problem, direction) ? ExchangeWord::stamp : ExchangeWord::tag;
   plan.poll_wait_cycles = wishes.poll_wait_cycles.value_or(tuned_poll_wait);
   plan.stamps = wishes.stamps.value_or(true);
   plan.fence = wishes.fence.value_or(false);
-  const std::string refusal = cluster_refusal(plan, gpu);
-  plan.in_cluster = refusal.empty() && wishes.in_cluster.value_or(true);
+  plan.in_cluster = in_cluster;
 
   const std::int64_t step_bytes = 4 * direction.w_hh.rows * problem.batch;
   plan.tile_steps = static_cast<int>(std::clamp<std::int64_t>(tile_bytes / step_bytes, 1, max_tile_steps));
@@ -92,7 +96,7 @@ std::string fill_common(GpuPlan& plan, const Problem& problem, const DirectionPr
   };
   const bool sparse = input(InputStorage::csr) < csr_gain * input(InputStorage::dense);
   plan.w_ih = wishes.w_ih.value_or(sparse ? InputStorage::csr : InputStorage::dense);
-  return wishes.in_cluster.value_or(false) ? refusal : "";
+  return in_cluster ? cluster_refusal(plan, gpu) : "";
 }
 
 std::string shared_memory_refusal(const SharedBudget& budget, int fitting) {

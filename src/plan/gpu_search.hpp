@@ -33,22 +33,14 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 [[nodiscard]] std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu,
                                           const GpuWishes& wishes);
 
-// `fit(wishes, plan)` fills a plan or says why not. A group that could be a cluster may have no room for its
-// ring in shared memory: then it exchanges through the L2, unless that was decided by a wish.
-template <class Plan, class Fit>
-std::string fit_in_cluster_or_not(const GpuWishes& wishes, Plan& plan, Fit&& fit) {
-  std::string reason = fit(wishes, plan);
-  if (reason.empty() || wishes.in_cluster || !plan.in_cluster) return reason;
-  GpuWishes through_l2 = wishes;
-  through_l2.in_cluster = false;
-  return fit(through_l2, plan);
-}
+// Whether to try a group as a cluster.
+[[nodiscard]] std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes);
 
-// All but the counts of groups, CTAs and warps, which are set, and the two budgets. Returns why a wish cannot
-// be met; empty: all are.
+// All but the counts of groups, CTAs and warps, which are set, and the two budgets. Returns why the group
+// cannot be a cluster, if it shall be one; else nothing.
 [[nodiscard]] std::string fill_common(GpuPlan& plan, const Problem& problem,
                                       const DirectionProblem& direction, const GpuDescription& gpu,
-                                      const GpuWishes& wishes);
+                                      const GpuWishes& wishes, bool in_cluster);
 
 // "needs 241 KiB shared memory a CTA, 227 available: batch 8 would fit"; `fitting`: 0 if none would.
 [[nodiscard]] std::string shared_memory_refusal(const SharedBudget& budget, int fitting);

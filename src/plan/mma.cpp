@@ -85,8 +85,9 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
 }
 
 // Fills `plan`, or says why the candidate does not fit the device; empty: it does.
-std::string fit(const Candidate& candidate, const Problem& problem, const DirectionProblem& direction,
-                const GpuDescription& gpu, const GpuWishes& wishes, MmaPlan& plan) {
+std::string fit(const Candidate& candidate, bool in_cluster, const Problem& problem,
+                const DirectionProblem& direction, const GpuDescription& gpu, const GpuWishes& wishes,
+                MmaPlan& plan) {
   plan = {};
   plan.groups = candidate.groups;
   plan.group_batch = candidate.group_batch;
@@ -96,7 +97,8 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   plan.units_a_cta = candidate.units_a_cta;
   plan.row_parts = candidate.row_parts;
   plan.asks_late = candidate.asks_late;
-  if (std::string reason = gpu::fill_common(plan, problem, direction, gpu, wishes); !reason.empty())
+  if (std::string reason = gpu::fill_common(plan, problem, direction, gpu, wishes, in_cluster);
+      !reason.empty())
     return reason;
   const std::vector<std::int32_t>& shared = direction.w_hh.shared_columns;
   const std::int64_t columns =
@@ -113,22 +115,24 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
                        layout.w_hh.zero_position(column_phases - 1) + 1);
 
   // What streams weights needs least of it beside them.
-  // Whole quads of a cluster's ring are held and whole quads streamed, together perhaps one more than if all
-  // were streamed.
+  // Whole quads of a cluster's ring are held and whole quads streamed: where it is both, perhaps one more
+  // than if all were streamed.
   const std::int64_t another_quad =
-      plan.in_cluster && !plan.gathered
+      plan.in_cluster && !plan.gathered && !plan.asks_late
           ? gpu::shared_ring_bytes(std::int64_t{gpu::warp_lanes} * column_warps * layout.state.planes)
           : 0;
   const std::int64_t available = gpu.shared_bytes_per_block - gpu::reserved_shared_bytes;
   const auto least = [&](MmaPlan smaller, int group_batch) {
     smaller.group_batch = group_batch;
     smaller.steps = {0, 0, steps};
-    return shared_budget(make_layout(smaller, problem, direction), group_batch, available);
+    SharedBudget budget = shared_budget(make_layout(smaller, problem, direction), group_batch, available);
+    budget.ring += another_quad;
+    return budget;
   };
-  if (least(plan, plan.group_batch).total() + another_quad > available) {
+  if (least(plan, plan.group_batch).total() > available) {
     const int fewest = plan.asks_late ? plane_entries : 0;  // that many do not ask late
     int fitting = plan.group_batch - 1;
-    while (fitting > fewest && least(plan, fitting).total() + another_quad > available) --fitting;
+    while (fitting > fewest && least(plan, fitting).total() > available) --fitting;
     return gpu::shared_memory_refusal(least(plan, plan.group_batch), fitting > fewest ? fitting : 0);
   }
 
@@ -140,7 +144,8 @@ std::string fit(const Candidate& candidate, const Problem& problem, const Direct
   // What is streamed needs no second set of sums, and so leaves more room for what is not.
   const auto shared_room = [&](bool streams) {
     layout.w_hh.steps = {streams ? 0 : steps, 0, streams ? steps : 0};
-    const std::int64_t left = available - another_quad - shared_budget(layout, plan.group_batch, 0).total();
+    const std::int64_t left =
+        available - (streams ? another_quad : 0) - shared_budget(layout, plan.group_batch, 0).total();
     return left < 0 ? -1 : left / step_bytes;
   };
   const std::int64_t room = shared_room(false), streaming_room = shared_room(true);
@@ -195,15 +200,14 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   gpu::Ranking ranking;
   MmaPlan plan;
   for (const Candidate& candidate : all) {
-    const std::string reason =
-        gpu::fit_in_cluster_or_not(wishes, plan, [&](const GpuWishes& fitted, MmaPlan& of) {
-          return fit(candidate, problem, direction, gpu, fitted, of);
-        });
-    if (reason.empty()) {
-      ranking.offer(candidate.text(), candidate.groups, candidate.warps_text(), plan,
-                    cost(plan, problem, direction, gpu));
-    } else {
-      ranking.refuse(candidate.text(), candidate.groups, reason);
+    for (const bool in_cluster : gpu::cluster_choices(candidate.ctas, gpu, wishes)) {
+      const std::string reason = fit(candidate, in_cluster, problem, direction, gpu, wishes, plan);
+      if (reason.empty()) {
+        ranking.offer(candidate.text(), candidate.groups, candidate.warps_text(), plan,
+                      cost(plan, problem, direction, gpu));
+      } else {
+        ranking.refuse(candidate.text(), candidate.groups, reason);
+      }
     }
   }
   if (ranking.empty()) refuse(ranking.first_refusal().candidate + ": " + ranking.first_refusal().reason);

@@ -13,7 +13,7 @@ using gpu::expect;
 using gpu::expect_in;
 
 void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
-  gpu::check_common(plan);
+  gpu::check_common(plan, problem, direction);
   if (const std::string reason = missing(problem, direction, false); !reason.empty())
     throw Error(ErrorCode::format, fmt::format("GPU plan: strategy mma: {}", reason));
   const int gates = direction.cell.gates();

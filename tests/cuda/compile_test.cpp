@@ -14,6 +14,7 @@
 #include "engines/cuda/nvrtc.hpp"
 #include "engines/cuda/plan_source.hpp"
 #include "interpreter/support.hpp"
+#include "plan/gpu_search.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 
@@ -118,6 +119,7 @@ void expect_compiles(const CoverCase& c) {
   if (c.tagged) shape = cuda::unbounded(shape);
   SCOPED_TRACE(choice_text(plan.directions[0]));
   const RegisterBudget& planned = shape.plan.registers;
+  EXPECT_LE(cuda::shared_map(shape).end, shape.plan.shared.total() + gpu::reserved_shared_bytes);
   const cuda::Compiled compiled = cuda::compile("layer.cu", cuda::plan_source(shape), capability);
   EXPECT_GT(compiled.registers, 0);
   EXPECT_LE(compiled.registers, planned.working + planned.weights);

@@ -68,6 +68,8 @@ static_assert(attribute_cluster_launch == CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH);
 static_assert(LaunchAttribute::is_cooperative == CU_LAUNCH_ATTRIBUTE_COOPERATIVE);
 static_assert(LaunchAttribute::cluster_dimension == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
 static_assert(sizeof(LaunchAttribute) == sizeof(CUlaunchAttribute));
+static_assert(alignof(LaunchAttribute) == alignof(CUlaunchAttribute));
+static_assert(result_invalid_cluster_size == CUDA_ERROR_INVALID_CLUSTER_SIZE);
 static_assert(offsetof(LaunchAttribute, value) == offsetof(CUlaunchAttribute, value));
 static_assert(sizeof(LaunchConfig) == sizeof(CUlaunchConfig));
 static_assert(offsetof(LaunchConfig, shared_bytes) == offsetof(CUlaunchConfig, sharedMemBytes));

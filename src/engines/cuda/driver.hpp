@@ -20,6 +20,7 @@ using Stream = struct CUstream_st*;
 using Event = struct CUevent_st*;
 
 inline constexpr Result result_out_of_memory = 2;
+inline constexpr Result result_invalid_cluster_size = 912;
 inline constexpr unsigned host_memory_portable = 1;  // CU_MEMHOSTALLOC_PORTABLE: of all contexts
 inline constexpr int capture_mode_relaxed = 2;       // CUstreamCaptureMode
 
@@ -47,7 +48,7 @@ inline constexpr int function_max_dynamic_shared_bytes = 8;
 inline constexpr int function_any_cluster_size = 14;
 
 // CUlaunchAttribute, CUlaunchConfig
-struct LaunchAttribute {
+struct alignas(8) LaunchAttribute {
   static constexpr int cluster_dimension = 4, is_cooperative = 2;
   int id = 0;
   char padding[4] = {};

@@ -180,7 +180,9 @@ int Kernel::most_clusters(unsigned cluster, unsigned threads) const {
   const LaunchConfig config = {cluster, 1,          1, threads, 1, 1, static_cast<unsigned>(shared_bytes_),
                                nullptr, &attribute, 1};
   int count = 0;
-  check(driver().most_clusters(&count, function_, &config), "cuOccupancyMaxActiveClusters");
+  const Result result = driver().most_clusters(&count, function_, &config);
+  if (result == result_invalid_cluster_size) return 0;
+  check(result, "cuOccupancyMaxActiveClusters");
   return count;
 }
 

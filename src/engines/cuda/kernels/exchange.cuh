@@ -82,7 +82,7 @@ class Exchange {
       const auto quad = [&](int i) { return (first + i) * THREADS; };
       ring_.ask(v, own, wants, quad);
       if (first == 0) while_waiting();
-      ring_.wait(v, own, thread_, wants, quad, [&](int, const Quad& q) { return Codec::is_fresh(q, step); }, deadline);
+      ring_.wait(v, own, step, thread_, wants, quad, [&](int, const Quad& q) { return Codec::is_fresh(q, step); }, deadline);
       // exchange: stage
 #pragma unroll
       for (int i = 0; i < polls_at_once; ++i) {
@@ -109,7 +109,7 @@ class Exchange {
       __syncthreads();
     }
     const RingWords slot = published_ + static_cast<i64>(step & 1) * slot_words_;
-    const bool gave_up = ring_.gave_up();  // waited for together with the first shuffle
+    const bool gave_up = ring_.gave_up(step);  // waited for together with the first shuffle
     // exchange: publish
     if constexpr (W == Word::tag) {
       if (gave_up) return false;

@@ -127,7 +127,7 @@ class HeldExchange {
           while_waiting();
         }
         exchange_.ring_.wait(
-            v, from(), first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
+            v, from(), step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
 #pragma unroll
         for (int i = 0; i < polls_at_once; ++i) {
           if (first + i < all_held) take(v[i], word_[plane_of(i)][quad_of(i)]);  // words that nobody publishes are zero
@@ -159,7 +159,7 @@ class HeldExchange {
       for (int plane = 0; plane < Quads::planes; ++plane) there &= !has(plane, 0) || is_there(coming_[plane], step_, has(plane, 1));
       if (!__all_sync(~0u, there)) {
         exchange_.ring_.wait(
-            coming_, from(), first_quad(), [&](int plane) { return has(plane, 0); },
+            coming_, from(), step_, first_quad(), [&](int plane) { return has(plane, 0); },
             [&](int plane) { return exchange_.place(plane, Quads::held + quad); },
             [&](int plane, const Quad& q) { return is_there(q, step_, has(plane, 1)); }, deadline_);
         __syncwarp();
@@ -235,7 +235,7 @@ class HeldExchange {
   // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ... as state number `step`. By all threads,
   // which must have met since the last product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
-    const bool gave_up = ring_.gave_up();  // waited for together with the first shuffle
+    const bool gave_up = ring_.gave_up(step);  // waited for together with the first shuffle
     const int slot = slot_at(step);
 #pragma unroll
     for (int i = 0; i < entries_a_thread; ++i) {

@@ -26,7 +26,8 @@ class Ring {
   static constexpr u32 word_entries = 64 / element_bits;
   static constexpr bool flags_nan = CELL != Cell::relu;
 
-  // `given_up`: the address of a word of shared memory, 0 at the start, that becomes 1 when a wait of this CTA is given up.
+  // `given_up`: the address of a word of shared memory, 0 at the start, that becomes the number of the state for which a wait
+  // of this CTA is given up.
   __device__ __forceinline__ Ring(const Role& role, u32* barrier, u32 given_up, int poll_wait)
       : cta_(role.index()), barrier_(barrier), given_up_(given_up), poll_wait_(poll_wait) {}
 
@@ -41,9 +42,9 @@ class Ring {
   }
 
   // Returns when all that were asked for have `arrived` or the wait is given up; then what was not there is anything.
-  // Those that were not there are asked for again together. `first`: the number of `own` in the group's slot.
+  // Those that were not there are asked for again together. `step`: the state's number; `first`: the number of `own` in the group's slot.
   template <int N, class Wants, class QuadOf, class Arrived>
-  __device__ __forceinline__ void wait(Quad (&v)[N], RingWords own, int first, Wants&& wants, QuadOf&& quad,
+  __device__ __forceinline__ void wait(Quad (&v)[N], RingWords own, u32 step, int first, Wants&& wants, QuadOf&& quad,
                                        Arrived&& arrived, const Deadline& deadline) {
     if constexpr (STAMPS) {
       Patience patience(deadline.limit);
@@ -62,7 +63,7 @@ class Ring {
           }
         }
         if (again && ++tries % 64 == 0 && patience.exhausted(deadline.status, abort_deadline, deadline.timestep, cta_, missing)) {
-          store_shared(given_up_, 1u);
+          store_shared(given_up_, step);
           again = false;
         }
       }
@@ -88,8 +89,13 @@ class Ring {
   }
 
   // exchange: flag
-  // The same for all lanes of a warp, so that none leaves alone: the others would go on to full-warp operations.
-  __device__ __forceinline__ bool gave_up() const { return __any_sync(~0u, load_shared_word(given_up_) != 0); }
+  // Before state `step` is published. The same for all lanes of a warp, so that none leaves alone: the others would go on to
+  // full-warp operations. In a cluster the same for all threads of the CTA: who is late does not leave for what one that is
+  // ahead has given up since, because those that leave wait for the cluster, and the others of the CTA for them.
+  __device__ __forceinline__ bool gave_up(u32 step) const {
+    const u32 state = load_shared_word(given_up_);
+    return __any_sync(~0u, state != 0 && (!IN_CLUSTER || state < step));
+  }
 
   // After a CTA's last publishing store.
   __device__ __forceinline__ void arrive(bool gave_up) {
@@ -189,7 +195,7 @@ class Ring {
       Patience patience(deadline.limit);
       u32 tries = 0;
       while (load_acquire_32(barrier_) < step * CTAS && load_shared_word(given_up_) == 0) {
-        if (++tries % 64 == 0 && patience.exhausted(deadline.status, abort_deadline, deadline.timestep, cta_, 0)) store_shared(given_up_, 1u);
+        if (++tries % 64 == 0 && patience.exhausted(deadline.status, abort_deadline, deadline.timestep, cta_, 0)) store_shared(given_up_, step);
       }
     }
     __syncthreads();
