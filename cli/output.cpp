@@ -1,6 +1,7 @@
 #include "cli/output.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,11 +13,28 @@
 
 namespace sprnn::cli {
 
+namespace {
+
+bool data_on_standard_output = false;
+
+}  // namespace
+
 void print(std::string_view text) {
+  std::FILE* const stream = data_on_standard_output ? stderr : stdout;
   errno = 0;
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!written || std::fflush(stdout) != 0)
-    throw Error(ErrorCode::io, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+  const bool written = std::fwrite(text.data(), 1, text.size(), stream) == text.size();
+  if (!written || std::fflush(stream) != 0)
+    throw Error(ErrorCode::io,
+                fmt::format("cannot write to standard {}: {}", data_on_standard_output ? "error" : "output",
+                            std::strerror(errno)));
+}
+
+void make_room_for(const std::filesystem::path& path) {
+  struct stat file {};
+  struct stat standard_output {};
+  data_on_standard_output |= ::stat(path.c_str(), &file) == 0 &&
+                             ::fstat(STDOUT_FILENO, &standard_output) == 0 &&
+                             file.st_dev == standard_output.st_dev && file.st_ino == standard_output.st_ino;
 }
 
 void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }

@@ -18,6 +18,9 @@ using Json = nlohmann::ordered_json;
 void print(std::string_view text);
 // One object and a newline. What is not finite becomes null: JSON has no NaN.
 void print_json(const Json& json);
+// From now on both print to standard error if `path` is what standard output is, under any name: a report
+// there would spoil the data.
+void make_room_for(const std::filesystem::path& path);
 
 // "sprnn: error: MESSAGE", one line whatever the message holds.
 void print_error(std::string_view message) noexcept;

@@ -52,6 +52,7 @@ Json report_json(const Packed& packed) {
 
 ExitStatus pack_file(const Arguments& arguments) {
   check_writable(arguments.out);
+  make_room_for(arguments.out);
   Packed packed;
   {
     Progress progress("reading " + printable(arguments.model.path.string()));

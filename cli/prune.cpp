@@ -62,6 +62,7 @@ Json report_json(const std::vector<MatrixReport>& reports) {
 ExitStatus prune_file(const Arguments& arguments) {
   const PruneOptions options = prune_options(arguments);
   check_writable(arguments.out);
+  make_room_for(arguments.out);
   if (is_packed(arguments.in))
     throw Error(
         ErrorCode::invalid_argument,

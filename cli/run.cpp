@@ -117,6 +117,7 @@ void check_outputs(const Arguments& arguments) {
     }
   }
 }
+    make_room_for(outputs[i]);
 
 // In one call, or in chunks where somebody watches the progress and chunks give the same bits.
 void run_sequence(Session& session, const Sizes& sizes, const FloatArray& x,

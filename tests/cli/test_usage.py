@@ -84,6 +84,23 @@ class Usage(CliTest):
             self.assertEqual(result.status, 2, result)
             self.assertEqual(result.err, "sprnn: error: cannot write to standard output: No space left on device\n")
 
+    def test_an_output_on_standard_output_is_the_file_alone(self):
+        self.save_model(Model("tanh", 3, 4))
+        self.save_random("x.npy", (4, 3))
+        for command in [["run", "model.safetensors", "--input", "x.npy", "--output"],
+                        ["prune", "model.safetensors", "--density", "0.5"],
+                        ["pack", "model.safetensors", "--target", "cpu"]]:
+            self.succeed(*command, "file")
+            for more in [], ["--json"]:
+                for redirection in ">redirected", "| cat >redirected":
+                    with self.subTest(verb=command[0], more=more, redirection=redirection):
+                        script = f'"$0" "$@" {redirection}'
+                        completed = subprocess.run(["sh", "-c", script, BINARY, *command, "/dev/stdout", *more],
+                                                   cwd=self.directory, stderr=subprocess.PIPE, timeout=60)
+                        self.assertEqual(completed.returncode, 0, completed.stderr)
+                        self.assertEqual(self.path("redirected").read_bytes(), self.path("file").read_bytes())
+                        self.assertEqual(completed.stderr.startswith(b"{"), more == ["--json"])
+
     def test_closed_pipe(self):
         read, write = os.pipe()
         os.close(read)
