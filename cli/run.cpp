@@ -104,20 +104,28 @@ std::vector<std::int64_t> load_lengths(const Arguments& arguments, const Sizes& 
   return std::move(lengths.values);
 }
 
+// One name for each file, whatever links and folders lead to it.
+fs::path resolved(const fs::path& path) {
+  std::error_code error;
+  const fs::path result = fs::weakly_canonical(fs::absolute(path), error);
+  return error ? path.lexically_normal() : result;
+}
+
 void check_outputs(const Arguments& arguments) {
   std::vector<fs::path> outputs{arguments.output};
   for (const auto& path : {arguments.final_h, arguments.final_c})
     if (path) outputs.push_back(*path);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     check_writable(outputs[i]);
+    make_room_for(outputs[i]);
     for (std::size_t j = 0; j < i; ++j) {
-      if (outputs[i].lexically_normal() == outputs[j].lexically_normal())
+      if (resolved(outputs[i]) == resolved(outputs[j]))
         throw Error(ErrorCode::invalid_argument,
-                    fmt::format("two outputs have the same name, {}", outputs[i].string()));
+                    fmt::format("two outputs are the same file, {} and {}: give each a name of its own",
+                                outputs[j].string(), outputs[i].string()));
     }
   }
 }
-    make_room_for(outputs[i]);
 
 // In one call, or in chunks where somebody watches the progress and chunks give the same bits.
 void run_sequence(Session& session, const Sizes& sizes, const FloatArray& x,
@@ -182,11 +190,12 @@ Outcome run_model(const Arguments& arguments) {
 
   // Nothing is written before everything has succeeded.
   progress.phase("writing");
-  save_npy(y, arguments.output);
-  if (arguments.final_h)
-    save_npy({{sizes.directions, sizes.batch, sizes.h}, std::move(h)}, *arguments.final_h);
-  if (arguments.final_c)
-    save_npy({{sizes.directions, sizes.batch, sizes.c}, std::move(c)}, *arguments.final_c);
+  const FloatArray final_h{{sizes.directions, sizes.batch, sizes.h}, std::move(h)};
+  const FloatArray final_c{{sizes.directions, sizes.batch, sizes.c}, std::move(c)};
+  std::vector<FloatArrayFile> outputs{{&y, arguments.output}};
+  if (arguments.final_h) outputs.push_back({&final_h, *arguments.final_h});
+  if (arguments.final_c) outputs.push_back({&final_c, *arguments.final_c});
+  save_npy(outputs);
   return {y.shape,
           sizes,
           packed->plan.problem.dtype,

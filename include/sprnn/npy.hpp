@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,5 +28,12 @@ struct IntArray {
 [[nodiscard]] IntArray parse_npy_ints(const std::vector<std::byte>& bytes, const std::string& name);
 // float32, version 1.0; written to a temporary name and renamed.
 void save_npy(const FloatArray& array, const std::filesystem::path& path);
+
+struct FloatArrayFile {
+  const FloatArray* array = nullptr;
+  std::filesystem::path path;
+};
+// Several: if one cannot be written (the disk is full, say), none is replaced.
+void save_npy(std::span<const FloatArrayFile> files);
 
 }  // namespace sprnn

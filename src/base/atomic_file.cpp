@@ -190,14 +190,18 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
+void AtomicFile::flush() {
+  // Late errors (a full disk on some file systems) come here, before the old file is replaced.
+  if (!temporary_.empty() && fsync(fd_) != 0) fail("write");
+}
+
 void AtomicFile::commit() {
   if (temporary_.empty()) {
     const int fd = std::exchange(fd_, -1);
     if (close(fd) != 0 && errno != EINTR) fail("write");
     return;
   }
-  // Late errors (a full disk on some file systems) come here, before the old file is replaced.
-  if (fsync(fd_) != 0) fail("write");
+  flush();
   const int fd = std::exchange(fd_, -1);
   if (close(fd) != 0 && errno != EINTR) fail("write");
   if (rename(temporary_.c_str(), target_.c_str()) != 0) fail("replace");

@@ -57,6 +57,8 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(std::span<const std::byte> bytes);
+  // Of several files all or none are written if each is flushed before the first is committed.
+  void flush();
   void commit();
 
  private:

@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <memory>
 #include <span>
 
 #include "base/atomic_file.hpp"
@@ -159,7 +160,9 @@ IntArray parse_npy_ints(const std::vector<std::byte>& bytes, const std::string& 
   return array;
 }
 
-void save_npy(const FloatArray& array, const std::filesystem::path& path) {
+namespace {
+
+void write_npy(AtomicFile& file, const FloatArray& array, const std::filesystem::path& path) {
   std::uint64_t elements = 1;
   for (const std::int64_t dimension : array.shape) {
     if (dimension < 0 || __builtin_mul_overflow(elements, static_cast<std::uint64_t>(dimension), &elements)) {
@@ -183,11 +186,26 @@ void save_npy(const FloatArray& array, const std::filesystem::path& path) {
   prelude += static_cast<char>(header.size() >> 8);
   const std::string text = prelude + header;
 
-  AtomicFile file(path);
   file.write(std::as_bytes(std::span(text)));
   static_assert(std::endian::native == std::endian::little, "the values are written as they are in memory");
   file.write(std::as_bytes(std::span(array.values)));
-  file.commit();
+}
+
+}  // namespace
+
+void save_npy(const FloatArray& array, const std::filesystem::path& path) {
+  const FloatArrayFile file{&array, path};
+  save_npy(std::span(&file, 1));
+}
+
+void save_npy(std::span<const FloatArrayFile> files) {
+  std::vector<std::unique_ptr<AtomicFile>> written;
+  for (const FloatArrayFile& file : files) {
+    written.push_back(std::make_unique<AtomicFile>(file.path));
+    write_npy(*written.back(), *file.array, file.path);
+  }
+  for (const auto& file : written) file->flush();
+  for (const auto& file : written) file->commit();
 }
 
 }  // namespace sprnn

@@ -242,9 +242,12 @@ class RunRefusals(CliTest):
     def test_outputs(self):
         self.refuse("run", "model.safetensors", "--input", "x.npy", "--output", "nowhere/y.npy", says="nowhere")
         self.refuse("run", "model.safetensors", "--input", "x.npy", "--output", ".", says="directory")
-        self.refuse_run("--final-h", "./y.npy", says="same name")
-        # The first output is not written when the second cannot be.
+        self.path("link").symlink_to(".")
+        for name in ["y.npy", "./y.npy", self.path("y.npy"), "link/y.npy"]:
+            self.refuse_run("--final-h", name, says="same file")
+        # The first output is not written when the second cannot be: neither before the run nor at its end.
         self.refuse_run("--final-h", "nowhere/h.npy", says="nowhere")
+        self.refuse_run("--final-h", "/dev/full", says="No space left on device")
 
     def test_engines(self):
         self.refuse_run("--engine", "gpu", says=["gpu", "interpreter"])
