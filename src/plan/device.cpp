@@ -38,7 +38,8 @@ GpuDescription a100() {
   return gpu;
 }
 
-// Visits the fields of a description with their names and least values: one list for reading and writing.
+// Visits the fields of a description with their names and, of integers, least values: one list for reading
+// and writing.
 template <class Gpu, class Visit>
 void gpu_fields(Gpu& gpu, Visit&& visit) {
   visit("compute_capability", gpu.compute_capability, 10);
@@ -71,9 +72,12 @@ struct Reader {
   const json& object;
 
   void operator()(const char* key, std::string& out, int) const { out = object.at(key).get<std::string>(); }
-  void operator()(const char* key, double& out, int above) const {
+  // A rate. Plans divide by it, and no predicted time may become an infinity, which JSON does not have.
+  void operator()(const char* key, double& out, int) const {
+    constexpr double least = 1e-6, most = 1e12;
     out = object.at(key).get<double>();
-    if (!(out > above)) refuse(key, fmt::format("{}", out), fmt::format("more than {}", above));
+    if (!(out >= least && out <= most))
+      refuse(key, fmt::format("{}", out), fmt::format("{:g} to {:g}", least, most));
   }
   template <class Int>
   void operator()(const char* key, Int& out, int least) const {

@@ -7,6 +7,7 @@
 
 #include "sprnn/device.hpp"
 #include "sprnn/error.hpp"
+#include "support/expect_error.hpp"
 
 namespace sprnn {
 namespace {
@@ -73,6 +74,13 @@ TEST(Device, BadJsonIsRefusedByField) {
       bad[key] = -5;
       expect_refused(bad);
     }
+  }
+  // Rates that would make a predicted time infinite, which the reader of a packed file would refuse.
+  for (const double rate : {0.0, 1e-308, 1e300}) {
+    nlohmann::json bad = nlohmann::json::parse(to_json(find_device("h100")));
+    bad["clock_ghz"] = rate;
+    EXPECT_ERROR((void)device_from_json(bad.dump()), ErrorCode::format, "clock_ghz is",
+                 "expected 1e-06 to 1e+12");
   }
   for (const char* text : {"", "{", "[]", "null", "3", "{\"kind\": \"gpu\"}"}) {
     EXPECT_THROW((void)device_from_json(text), Error) << text;
