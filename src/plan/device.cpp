@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/json.hpp"
+#include "base/quote.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn {
@@ -90,9 +91,7 @@ struct Reader {
   }
 };
 
-}  // namespace
-
-std::string to_json(const Device& device) {
+json json_of(const Device& device) {
   json out = {{"name", device.name}, {"kind", device.is_gpu() ? "gpu" : "cpu"}};
   const auto write = [&](const char* key, const auto& value, int) { out[key] = value; };
   if (device.is_gpu()) {
@@ -100,8 +99,23 @@ std::string to_json(const Device& device) {
   } else {
     cpu_fields(device.cpu(), write);
   }
-  return out.dump(2);
+  return out;
 }
+
+// Whoever writes a key expects it to count.
+void check_keys(const json& found, const json& known) {
+  for (const auto& item : found.items()) {
+    if (known.contains(item.key())) continue;
+    std::string names;
+    for (const auto& other : known.items()) names += (names.empty() ? "" : ", ") + other.key();
+    throw Error(ErrorCode::format,
+                fmt::format("device description: unknown key {}, expected {}", quote(item.key()), names));
+  }
+}
+
+}  // namespace
+
+std::string to_json(const Device& device) { return json_of(device).dump(2); }
 
 Device device_from_json(std::string_view text) try {
   const json in = parse_json(text);
@@ -113,10 +127,14 @@ Device device_from_json(std::string_view text) try {
   if (kind == "gpu") {
     gpu_fields(device.description.emplace<GpuDescription>(), read);
   } else if (kind == "cpu") {
-    cpu_fields(device.description.emplace<CpuDescription>(), read);
+    auto& cpu = device.description.emplace<CpuDescription>();
+    cpu_fields(cpu, read);
+    if (cpu.isa != "avx512" && cpu.isa != "avx2" && cpu.isa != "scalar")
+      Reader::refuse("isa", quote(cpu.isa), "avx512, avx2 or scalar");
   } else {
     Reader::refuse("kind", kind, "gpu or cpu");
   }
+  check_keys(in, json_of(device));
   return device;
 } catch (const json::exception& e) {
   throw Error(ErrorCode::format,

@@ -87,5 +87,18 @@ TEST(Device, BadJsonIsRefusedByField) {
   }
 }
 
+TEST(Device, UnknownKeysAndInstructionSetsAreRefused) {
+  for (const char* name : {"h100", "cpu"}) {
+    nlohmann::json bad = nlohmann::json::parse(to_json(find_device(name)));
+    bad["clock_mhz"] = 1755;
+    EXPECT_ERROR((void)device_from_json(bad.dump()), ErrorCode::format, "unknown key 'clock_mhz'", "expected",
+                 "name", "l2_bytes");
+  }
+  nlohmann::json bad = nlohmann::json::parse(to_json(find_device("cpu")));
+  bad["isa"] = "avx-512";
+  EXPECT_ERROR((void)device_from_json(bad.dump()), ErrorCode::format, "isa is 'avx-512'",
+               "avx512, avx2 or scalar");
+}
+
 }  // namespace
 }  // namespace sprnn
