@@ -97,13 +97,17 @@ Checkpoint parse(std::uint64_t size, const Next& next, const std::string& name) 
         "the header claims {} bytes, more than the format's limit of {}: this is not a safetensors file",
         header_bytes, safetensors::max_header_bytes));
   }
+  const std::vector<std::byte> text = next(std::min(header_bytes, size - length_bytes));
+  // Zip archives without version and flags, as old torch.save writes: as a length, PK 03 04 is within the
+  // limit.
+  constexpr std::uint64_t plain_zip = 0x04034b50;
+  if (header_bytes == plain_zip && !text.empty() && text.front() != std::byte{'{'}) throw_pickle(name);
   if (header_bytes > size - length_bytes) {
     fail(fmt::format(
         "the header claims {} bytes, but only {} follow: the file is truncated or is not a safetensors "
         "file",
         header_bytes, size - length_bytes));
   }
-  const std::vector<std::byte> text = next(header_bytes);
   Header header = safetensors::parse_header({reinterpret_cast<const char*>(text.data()), text.size()}, name);
 
   check_layout(header.entries, size - length_bytes - header_bytes, name);

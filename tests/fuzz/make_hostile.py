@@ -131,6 +131,7 @@ def safetensors_files():
     bad("pickle", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.")
     bad("pickle_short", b"\x80\x04K\x01.")
     bad("zip", b"PK\x03\x04\0\0\x08\x08\0\0\0\0\0\0\0\0" + b"\0" * 16 + b"archive/data.pkl")
+    bad("zip_without_flags", b"PK\x03\x04" + b"\0" * 28 + b"archive/data.pkl")
     bad("npy", npy("<f4", (2,), eight))
 
     good("empty", st({}))

@@ -87,6 +87,7 @@ const Reasons safetensors_reasons = {
     {"shape_too_small", "tensor 'a': 'F32' of shape [1] needs 4 bytes, has 8"},
     {"tensor_is_string", "'a' is a string, expected an object"},
     {"zip", "from safetensors.torch import save_file"},
+    {"zip_without_flags", "from safetensors.torch import save_file"},
 };
 
 const Reasons npy_reasons = {

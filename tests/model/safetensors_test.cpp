@@ -143,6 +143,13 @@ TEST(Safetensors, TakesNoHeaderForAPickle) {
   EXPECT_ERROR(parse_checkpoint(bytes, "x"), ErrorCode::format, "past the end of the data");
 }
 
+// As a length, the first bytes of such an archive fit into one that is large enough.
+TEST(Safetensors, KnowsALargeZipWithoutFlags) {
+  std::vector<std::byte> bytes(70'000'000);
+  for (const std::size_t i : {0U, 1U, 2U, 3U}) bytes[i] = static_cast<std::byte>("PK\3\4"[i]);
+  EXPECT_ERROR(parse_checkpoint(bytes, "x"), ErrorCode::format, "torch.save");
+}
+
 // Names quadratic code would feel: under a second is plenty, minutes would be a fault.
 TEST(Safetensors, ReadsManyTensors) {
   Checkpoint checkpoint;
