@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "plan/problem_check.hpp"
 #include "sprnn/error.hpp"
@@ -37,8 +38,19 @@ void check_same_plan(const Plan& a, const Plan& b) {
       "model");
 }
 
-void check_sequence(const Sequence& sequence, int batch) {
+void check_sequence(const Sequence& sequence, const Problem& problem, int batch) {
   if (sequence.steps < 1) refuse(fmt::format("sequence of {} timesteps, expected 1 or more", sequence.steps));
+  const std::int64_t directions = std::ssize(problem.directions) / (problem.directions.back().layer + 1);
+  const std::int64_t width = std::max(problem.input_size, directions * problem.directions.front().w_hh.cols);
+  // Engine reference holds x and y as doubles.
+  const std::int64_t most =
+      std::numeric_limits<std::int64_t>::max() / static_cast<std::int64_t>(sizeof(double)) / batch / width;
+  if (sequence.steps > most) {
+    refuse(fmt::format(
+        "sequence of {} timesteps, expected at most {}: with batch {} and up to {} values a step and "
+        "entry, no memory holds more",
+        sequence.steps, most, batch, width));
+  }
   if (sequence.x == nullptr) refuse("x is null, expected the input of the sequence");
   if (sequence.y == nullptr) refuse("y is null, expected room for the output of the sequence");
   if (sequence.lengths == nullptr) return;
@@ -82,7 +94,7 @@ void LayeredSession::reserve(std::int64_t steps) {
 }
 
 void LayeredSession::run(const Sequence& sequence) {
-  check_sequence(sequence, batch_);
+  check_sequence(sequence, problem_, batch_);
   state_.begin_run();
   const std::int64_t in = problem_.input_size;
   const auto out = static_cast<std::int64_t>(state_.directions_a_layer() * state_.width());

@@ -67,7 +67,7 @@ class LayeredSession : public Session {
 };
 
 // Throws Error(invalid_argument) that names what is wrong with the call.
-void check_sequence(const Sequence& sequence, int batch);
+void check_sequence(const Sequence& sequence, const Problem& problem, int batch);
 // Whether weights packed under plan `b` fit a session of plan `a`: every direction is laid out alike, for the
 // same cell. Throws Error(invalid_argument) if not.
 void check_same_plan(const Plan& a, const Plan& b);

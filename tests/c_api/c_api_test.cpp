@@ -174,6 +174,19 @@ TEST_F(CApi, turns_what_is_thrown_into_a_status_and_a_message) {
   EXPECT_EQ(session, nullptr);
 }
 
+// Of x, of y, or of their bytes there would be more than an index counts.
+TEST_F(CApi, refuses_more_timesteps_than_memory_could_hold) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  float x[64] = {}, y[64] = {};
+  for (const char* engine : {"cpu", "reference"}) {
+    sprnn_session* session = nullptr;
+    ASSERT_EQ(sprnn_session_create(packed_, engine, 2, 1, nullptr, &session), SPRNN_OK) << sprnn_last_error();
+    for (const std::int64_t steps : {most, most / 16, most / 32, most / 32 / 4})
+      EXPECT_FAILS(sprnn_session_run(session, steps, x, y, nullptr, 0), SPRNN_INVALID_ARGUMENT, "at most");
+    sprnn_session_destroy(session);
+  }
+}
+
 TEST_F(CApi, keeps_the_last_error_of_each_thread_apart) {
   sprnn_shape shape;
   EXPECT_EQ(sprnn_model_shape(nullptr, &shape), SPRNN_INVALID_ARGUMENT);

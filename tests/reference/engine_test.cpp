@@ -261,12 +261,12 @@ TEST(ReferenceEngine, RefusesWhatIsWrong) {
   const auto session = open(model, 2);
   std::vector<float> x(8), y(12), h(6), c(6), none;
   const std::vector<std::int64_t> zero{2, 0}, long_one{3, 1};
-  expect_error(bad, "steps: 0", [&] { session->run({.steps = 0, .x = x.data(), .y = y.data()}); });
-  expect_error(bad, "x: null", [&] { session->run({.steps = 2, .x = nullptr, .y = y.data()}); });
-  expect_error(bad, "y: null", [&] { session->run({.steps = 2, .x = x.data(), .y = nullptr}); });
-  expect_error(bad, "lengths[1]: 0",
+  expect_error(bad, "of 0 timesteps", [&] { session->run({.steps = 0, .x = x.data(), .y = y.data()}); });
+  expect_error(bad, "x is null", [&] { session->run({.steps = 2, .x = nullptr, .y = y.data()}); });
+  expect_error(bad, "y is null", [&] { session->run({.steps = 2, .x = x.data(), .y = nullptr}); });
+  expect_error(bad, "lengths[1] is 0",
                [&] { session->run({.steps = 2, .x = x.data(), .y = y.data(), .lengths = zero.data()}); });
-  expect_error(bad, "lengths[0]: 3",
+  expect_error(bad, "lengths[0] is 3",
                [&] { session->run({.steps = 2, .x = x.data(), .y = y.data(), .lengths = long_one.data()}); });
   expect_error(bad, "state h: 0 values, expected 6", [&] { session->set_state(none, c); });
   expect_error(bad, "state c: 0 values, expected 6", [&] { session->set_state(h, none); });

@@ -237,7 +237,7 @@ void GpuSession::run(const DeviceSequence& sequence) {
 }
 
 void GpuSession::run(const Sequence& sequence) {
-  check_sequence(sequence, batch_);
+  check_sequence(sequence, problem_, batch_);
   const Current current(*gpu_);
   state_.begin_run();
   last_->precede(*stream_);

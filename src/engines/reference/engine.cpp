@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "engines/layered_session.hpp"
 #include "engines/reference/reference.hpp"
 #include "sprnn/error.hpp"
 
@@ -52,7 +53,7 @@ class ReferenceSession final : public Session {
   [[nodiscard]] int threads() const noexcept override { return threads_; }
 
   void run(const Sequence& sequence) override {
-    check(sequence);
+    check_sequence(sequence, problem_, batch_);
     if (!model_.is_streamable() && std::ranges::find(started_, true) != started_.end()) {
       throw Error(
           ErrorCode::unsupported,
@@ -129,17 +130,6 @@ class ReferenceSession final : public Session {
   }
 
  private:
-  void check(const Sequence& sequence) const {
-    if (sequence.steps < 1) refuse(fmt::format("steps: {}, expected 1 or more", sequence.steps));
-    if (sequence.x == nullptr) refuse("x: null, expected the input");
-    if (sequence.y == nullptr) refuse("y: null, expected room for the output");
-    for (int b = 0; sequence.lengths != nullptr && b < batch_; ++b) {
-      if (sequence.lengths[b] < 1 || sequence.lengths[b] > sequence.steps) {
-        refuse(fmt::format("lengths[{}]: {}, expected 1 to {}", b, sequence.lengths[b], sequence.steps));
-      }
-    }
-  }
-
   [[nodiscard]] std::size_t checked(int entry) const {
     if (entry < 0 || entry >= batch_)
       refuse(fmt::format("batch entry {}, expected 0 to {}", entry, batch_ - 1));
