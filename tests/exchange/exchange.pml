@@ -36,6 +36,9 @@
 #ifndef HELD
 #define HELD 0        /* 1: a thread keeps what it polls, no barrier follows, and h(0) is exchanged too */
 #endif
+#ifndef CLUSTER
+#define CLUSTER 0     /* 1: nobody ends before all threads of the group have come to the end */
+#endif
 #ifndef BARRIER
 #define BARRIER 0     /* 1: --no-stamps, a grid barrier instead of polls */
 #endif
@@ -107,11 +110,14 @@ byte verdicts;                         /* how often abort_word was written */
 byte expiries = EXPIRIES;
 byte dead = DEAD;
 byte values[GRID * THREADS], nans[GRID * THREADS]; /* outputs stored */
-bit flag[GRID];                        /* in shared memory: a wait of this CTA was given up */
+byte flag[GRID];                       /* in shared memory: not 0, a wait of this CTA was given up: for that h */
 bit refused[GRID];                     /* what the threads learn at the barrier of the rendezvous */
 #if THREADS > 1
 byte waiting[GRID], left[GRID];
 bit turn[GRID];
+#endif
+#if CLUSTER
+byte at_end[GROUPS];                   /* threads that wait for the others of the cluster */
 #endif
 #if BARRIER
 byte count[GROUPS * RINGS];            /* a barrier for each exchange of each group */
@@ -191,7 +197,7 @@ inline end_wait() {
 #ifdef LEAVE_ALONE
   gone = 1;
 #else
-  flag[me] = 1;
+  flag[me] = (want == 0 -> 255 : want); /* at the rendezvous there is none */
 #endif
   forget()
 }
@@ -301,7 +307,11 @@ inline receive(the_ring, v) {
 inline publish(the_ring, v) {
   atomic {
 #ifndef NO_FLAG
-    gone = flag[me]; /* kernel: flag */
+#if CLUSTER && !defined(FLAG_OF_ANY_STATE)
+    gone = flag[me] != 0 && flag[me] < v; /* kernel: flag */
+#else
+    gone = flag[me] != 0;
+#endif
 #endif
     assert(gone || !spoiled);
     spoiled = 0;
@@ -408,9 +418,9 @@ proctype thread(byte group; byte cta; byte lane) {
      od;
 #endif
 #ifndef NO_LAST_LOOK
-     refused[me] = flag[me] || abort_word != 0 /* kernel: last-look */
+     refused[me] = flag[me] != 0 || abort_word != 0 /* kernel: last-look */
 #else
-     refused[me] = flag[me]
+     refused[me] = flag[me] != 0
 #endif
   :: else
   fi;
@@ -447,6 +457,10 @@ proctype thread(byte group; byte cta; byte lane) {
      :: else -> atomic { values[me * THREADS + lane]++; t++ }
      fi
   od;
+#if CLUSTER
+  at_end[group]++;
+  at_end[group] == CTAS * THREADS; /* who waits here has not left: the barriers of its CTA wait for it */
+#endif
 #ifndef NO_NAN
   nans[me * THREADS + lane] = STEPS - values[me * THREADS + lane]; /* kernel: leave */
 #endif
