@@ -313,19 +313,23 @@ TEST(EditedPlan, IsRefusedByPack) {
   EXPECT_TRUE(refused("h100", [](json& choice) { choice["w_hh"]["passes"].clear(); }));
 }
 
+std::string refusal_by_pack(const Model& model, const json& plan) {
+  try {
+    (void)pack(model, plan_from_json(plan.dump()));
+    return "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+    return error.what();
+  }
+}
+
 TEST(EditedPlan, OfAClusterIsRefusedByPack) {
   test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 200};
   const Model model = test::random_model(spec);
   const auto refused = [&](const GpuWishes& wishes, const std::string& field, const json& value) {
     json plan = json::parse(to_json(make_plan(describe(model, 2), find_device("h100"), {{}, wishes})));
     plan["directions"][0]["choice"].at(json::json_pointer(field)) = value;
-    try {
-      (void)pack(model, plan_from_json(plan.dump()));
-      return std::string("not refused");
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
-      return std::string(error.what());
-    }
+    return refusal_by_pack(model, plan);
   };
   using testing::HasSubstr;
   const GpuWishes cluster{.groups = 1, .ctas = 4, .in_cluster = true};
@@ -349,13 +353,7 @@ TEST(EditedPlan, OfDenseMmaIsRefusedByPack) {
         .strategy = GpuStrategy::dense_mma, .groups = 1, .warps = 4, .asks_late = asks_late};
     json plan = json::parse(to_json(make_plan(describe(model, batch), find_device("h100"), {{}, wishes})));
     plan["directions"][0]["choice"][field] = value;
-    try {
-      (void)pack(model, plan_from_json(plan.dump()));
-      return std::string("not refused");
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
-      return std::string(error.what());
-    }
+    return refusal_by_pack(model, plan);
   };
   using testing::HasSubstr;
   EXPECT_THAT(refused(4, {}, "row_parts", 0), HasSubstr("row_parts is 0, expected 1 to 2"));
