@@ -136,8 +136,9 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   number("--group-batch", wishes.group_batch, 1, 4096, "Batch entries that a group runs together");
   number("--ctas", wishes.ctas, 1, 4096, "CTAs of a group, one an SM");
   number("--warps", wishes.warps, 4, 32, "Warps of a CTA, a multiple of 4");
-  number("--row-parts", wishes.row_parts, 1, 2,
-         "Parts of the warps that share out a CTA's rows, in dense-mma");
+  number("--row-parts", wishes.row_parts, 1, 32,
+         "Parts of the warps that share out a CTA's rows, in dense-mma: 1, 2, or as many as warps, so that "
+         "each has whole rows");
   number("--lanes", wishes.lanes, 1, 32,
          "Lanes of a row group, which sums a row or a part of one: 1, 2, 4, ... 32");
   number("--poll-wait", wishes.poll_wait_cycles, 0, 1 << 20,

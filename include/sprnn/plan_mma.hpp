@@ -8,7 +8,8 @@
 // costs the same for 1 to 8 batch entries.
 //
 // Many tiles or batch entries have too many sums for the registers of a warp: then the tiles are shared out
-// too, to `row_parts` parts of the warps, each of which reads the whole state.
+// too, to `row_parts` parts of the warps, each of which reads the whole state. With as many parts as warps a
+// warp has whole rows, of whole units: it needs no other warp of its CTA for a timestep.
 #pragma once
 
 #include <bit>
@@ -29,7 +30,8 @@ struct MmaSteps {
 struct MmaPlan : GpuPlan {
   bool gathered = false;  // vector-mma: each tile has columns of its own; else dense-mma: all columns
   int units_a_cta = 0;    // a multiple of 4 in dense-mma, of those that share columns in vector-mma
-  int row_parts = 1;  // dense-mma: of the warps; 2: the first half of them has the first half of the tiles
+  // dense-mma: of the warps, 1, 2 or as many as there are; 2: the first half has the first half of the tiles
+  int row_parts = 1;
   MmaSteps steps;
   int kept_steps = 0;  // of the l2 ones, which the L2 is asked to keep where it has no room for all
   // dense-mma: a warp asks for the state of a step shortly before its product also where the weights are on

@@ -110,13 +110,15 @@ std::string groups_text(const GpuPlan& plan) {
                      plan.passes == 1 ? "" : fmt::format(" in {} passes", plan.passes));
 }
 
-std::string exchange_text(const GpuPlan& plan) {
+std::string exchange_text(const GpuPlan& plan, bool counted) {
+  const std::string fence = plan.fence ? ", fence" : "";
+  if (counted) return fmt::format("W_ih {}; in a cluster, words counted{}", to_string(plan.w_ih), fence);
   return fmt::format(
       "W_ih {}; {}{}, wait {}{}", to_string(plan.w_ih), plan.in_cluster ? "in a cluster by " : "",
       plan.stamps ? to_string(plan.exchange_word) : "grid barrier",
       plan.poll_wait_cycles == tuned_poll_wait ? "measured by the session"
                                                : fmt::format("{} cycles", plan.poll_wait_cycles),
-      plan.fence ? ", fence" : "");
+      fence);
 }
 
 std::string budgets_text(const GpuPlan& plan) {

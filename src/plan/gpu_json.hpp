@@ -13,7 +13,7 @@ void from_json(const nlohmann::json& in, GpuPlan& plan);  // throws Error(format
 
 // Parts of a line for people.
 [[nodiscard]] std::string groups_text(const GpuPlan& plan);
-[[nodiscard]] std::string exchange_text(const GpuPlan& plan);
+[[nodiscard]] std::string exchange_text(const GpuPlan& plan, bool counted = false);
 [[nodiscard]] std::string budgets_text(const GpuPlan& plan);
 
 }  // namespace sprnn::gpu

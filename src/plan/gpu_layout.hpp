@@ -94,6 +94,8 @@ struct SectionSize {
                                         ExchangeWord word);
 // Two slots of them, in shared memory.
 [[nodiscard]] constexpr std::int64_t shared_ring_bytes(std::int64_t quads) { return 2 * 16 * quads; }
+// What counts the words of either.
+inline constexpr std::int64_t counter_bytes = 16;
 // The rings' part of it, where the state is staged.
 [[nodiscard]] std::int64_t ring_bytes(const GpuPlan& plan, const Frame& frame);
 

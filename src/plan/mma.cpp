@@ -28,7 +28,9 @@ struct Candidate {
   }
   [[nodiscard]] std::string warps_text() const {
     const std::string text = row_parts == 1 ? fmt::format("{} warps", warps)
-                                            : fmt::format("{} x {} warps", row_parts, warps / row_parts);
+                             : row_parts == warps
+                                 ? fmt::format("{} warps of whole rows", warps)
+                                 : fmt::format("{} x {} warps", row_parts, warps / row_parts);
     return asks_late ? text + " that ask late" : text;
   }
 };
@@ -42,37 +44,54 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
   if (gathered && wishes.row_parts) gpu::refuse_choice("row_parts", GpuStrategy::dense_mma);
   if (gathered && wishes.asks_late) gpu::refuse_choice("asks_late", GpuStrategy::dense_mma);
   if (!wishes.row_parts) return;
-  if (*wishes.row_parts < 1 || *wishes.row_parts > most_row_parts)
-    gpu::refuse_wish("row_parts", *wishes.row_parts, fmt::format("1 to {}", most_row_parts));
+  const bool whole = wishes.row_parts == wishes.warps;
+  if (!whole && (*wishes.row_parts < 1 || *wishes.row_parts > most_row_parts)) {
+    gpu::refuse_wish("row_parts", *wishes.row_parts,
+                     fmt::format("1 to {}, or as many as the warps that are asked for", most_row_parts));
+  }
+}
+
+// Units a CTA, of a number of CTAs or of all that are worth a try. `whole`: of that many warps that have
+// whole rows, each of tiles of its own; 0: not so.
+std::set<int> widths(const Problem& problem, int gates, const GpuDescription& gpu, const GpuWishes& wishes,
+                     int groups, bool gathered, int whole) {
+  constexpr int most_tiles_a_warp = 4;
+  const int sharing = mma_sharing_units(gates), multiple = gathered ? sharing : held_units;
+  const auto units = static_cast<int>(problem.hidden_size);
+  std::set<int> all;
+  if (whole > 0 && !wishes.ctas) {
+    for (int tiles = 1; tiles <= most_tiles_a_warp; ++tiles) {
+      const int width = whole * tiles * sharing;
+      if (divide_up(units, width) <= gpu.sm_count / groups) all.insert(width);
+    }
+    return all;
+  }
+  for (const int ctas : gpu::choices(wishes.ctas, gpu::halves(gpu.sm_count / groups)))
+    all.insert(divide_up(divide_up(units, ctas), multiple) * multiple);
+  return all;
 }
 
 std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem& direction,
                                   const GpuDescription& gpu, const GpuWishes& wishes, bool gathered) {
   check_wishes(problem, gpu, wishes, gathered);
   const int gates = direction.cell.gates();
-  const int sharing = mma_sharing_units(gates);
   const auto units = static_cast<int>(problem.hidden_size);
   std::vector<Candidate> all;
   for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
-    std::set<int> widths;  // units a CTA
-    for (const int ctas : gpu::choices(wishes.ctas, gpu::halves(gpu.sm_count / groups))) {
-      const int width = divide_up(units, ctas);
-      if (gathered) {
-        widths.insert(divide_up(width, sharing) * sharing);
-      } else {
-        widths.insert(divide_up(width, held_units) * held_units);
-      }
-    }
-    for (const int width : widths) {
-      for (const int group_batch :
-           gpu::choices(wishes.group_batch, gpu::halves(divide_up(problem.batch, groups)))) {
-        // What many batch entries lack is registers, for their sums and for the state.
-        const bool many = !gathered && group_batch > plane_entries;
-        for (const int warps : gpu::choices(wishes.warps, {4, 8, 12, 16})) {
-          for (const bool asks_late : {false, true}) {
-            if ((asks_late && !many) || asks_late != wishes.asks_late.value_or(asks_late)) continue;
-            for (const int row_parts :
-                 gpu::choices(wishes.row_parts, asks_late ? std::set{1, 2} : std::set{1})) {
+    for (const int group_batch :
+         gpu::choices(wishes.group_batch, gpu::halves(divide_up(problem.batch, groups)))) {
+      // What many batch entries lack is registers, for their sums and for the state.
+      const bool many = !gathered && group_batch > plane_entries;
+      for (const int warps : gpu::choices(wishes.warps, {4, 8, 12, 16})) {
+        for (const bool asks_late : {false, true}) {
+          if ((asks_late && !many) || asks_late != wishes.asks_late.value_or(asks_late)) continue;
+          const std::set<int> parts = gathered    ? std::set{1}
+                                      : asks_late ? std::set{1, 2}
+                                      : many      ? std::set{1}
+                                                  : std::set{1, warps};
+          for (const int row_parts : gpu::choices(wishes.row_parts, parts)) {
+            const int whole = row_parts == warps ? warps : 0;
+            for (const int width : widths(problem, gates, gpu, wishes, groups, gathered, whole)) {
               all.push_back({groups, divide_up(units, width), group_batch, warps, width, row_parts, gathered,
                              asks_late});
             }
@@ -104,10 +123,18 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   const std::int64_t columns =
       plan.gathered ? *std::max_element(shared.begin(), shared.end()) : problem.hidden_size;
   const int column_warps = plan.warps / plan.row_parts;
-  int steps = std::max(1, divide_up(columns, std::int64_t{step_columns} * column_warps));
+  const bool whole = !plan.gathered && column_warps == 1;
+  if (whole && !in_cluster && !wishes.row_parts) return "warps of whole rows gain in a cluster only";
+  if (whole && plan.group_batch > plane_entries)
+    return fmt::format("warps of whole rows take at most {} batch entries a group", plane_entries);
+  // Of whole rows all positions are read: each warp publishes.
+  const std::int64_t read = whole ? std::int64_t{plan.ctas} * plan.units_a_cta : columns;
+  int steps = std::max(1, divide_up(read, std::int64_t{step_columns} * column_warps));
   if (plan.asks_late) steps = divide_up(steps, late_steps) * late_steps;
   plan.steps = {steps, 0, 0};
   Layout layout = make_layout(plan, problem, direction);
+  if (whole && (plan.warps - 1) * layout.w_hh.units_a_warp() >= plan.units_a_cta)
+    return fmt::format("{} units a CTA leave a warp without rows", plan.units_a_cta);
   if (layout.w_hh.tiles > most_tiles)
     return fmt::format("needs {} tiles of rows a CTA, at most {} are taken", layout.w_hh.tiles, most_tiles);
   if (plan.gathered && layout.w_hh.zero_position(column_phases - 1) > 65535)
@@ -152,6 +179,8 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   int working = 0;
   for (int held = plan.asks_late ? 0 : room < 0 ? steps - 1 : steps; held >= 0; --held) {
     const bool streams = room < 0 || steps - held > room;
+    if (streams && whole)
+      return fmt::format("whole rows of {} columns a warp do not fit on chip", steps * step_columns);
     const int nearby =
         streams ? static_cast<int>(std::min<std::int64_t>(steps - held - 1, streaming_room)) : steps - held;
     plan.steps = layout.w_hh.steps = {held, nearby, steps - held - nearby};

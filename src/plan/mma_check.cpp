@@ -32,7 +32,8 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     expect(plan.units_a_cta % sharing == 0, "units_a_cta", plan.units_a_cta,
            fmt::format("a multiple of {}", sharing));
   }
-  expect_in("row_parts", plan.row_parts, 1, plan.gathered ? 1 : most_row_parts);
+  if (plan.gathered || plan.row_parts != plan.warps)
+    expect_in("row_parts", plan.row_parts, 1, plan.gathered ? 1 : most_row_parts);
   for (const int steps : {plan.steps.registers, plan.steps.shared, plan.steps.l2})
     expect_in("steps", steps, 0, gpu::max_slots);
   expect_in("steps", plan.steps.total(), 1, gpu::max_slots);
@@ -55,8 +56,17 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
            fmt::format("a multiple of {}", held_units));
     const int warps = layout.w_hh.column_warps();
     const std::int64_t columns = std::int64_t{warps} * plan.steps.total() * step_columns;
-    expect(columns >= units, "steps", plan.steps.total(),
-           fmt::format("enough for {} units in {} warps", units, warps));
+    // A warp that published nothing would be overrun: each has units, and all of them are read.
+    const bool whole = layout.w_hh.whole_rows();
+    const std::int64_t read = whole ? std::int64_t{plan.ctas} * plan.units_a_cta : units;
+    expect(columns >= read, "steps", plan.steps.total(),
+           fmt::format("enough for {} units in {} warps", read, warps));
+    if (whole) {
+      expect(
+          (plan.warps - 1) * layout.w_hh.units_a_warp() < plan.units_a_cta, "row_parts", plan.row_parts,
+          fmt::format("1 to {}: {} units a CTA leave a warp without rows", most_row_parts, plan.units_a_cta));
+      expect(plan.steps.l2 == 0 && !plan.asks_late, "steps.l2", plan.steps.l2, "0 with whole rows a warp");
+    }
     // Both slots of all groups' rings, in 64-bit words: the kernel counts them in 32 bits.
     const std::int64_t words = 4 * plan.groups * layout.w_hh.ring_quads(plan.group_batch, ExchangeWord::tag);
     expect(words <= std::numeric_limits<std::int32_t>::max(), "group_batch", plan.group_batch,

@@ -38,6 +38,16 @@ constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
+// Whole rows in a cluster, fp16: 40 plans of LSTM 128 to 512, GRU 256 to 512 and tanh 256 to 1024 at batch 1
+// to 8 on an H200, 2026-11-29, all but four within 10 %. A store of one warp to one CTA, a read of a step's
+// state by one warp and a product each take their time of an SM, whichever warp it is. Words take some where
+// they are many, in all or of a warp.
+constexpr double counted_us = 0.19, counted_us_a_store = 0.001, counted_wide_us = 0.03;
+constexpr int narrow_ctas = 8;
+constexpr double counted_us_a_word = 0.001, few_words = 384.0;
+constexpr double counted_us_a_word_of_warp = 0.022, few_words_of_warp = 8.0;
+constexpr double whole_us = 0.11, whole_us_a_step = 0.0004, whole_us_a_product = 0.001;
+
 bool streams_near(const MatrixLayout& matrix, const GpuDescription& gpu) {
   return gpu::stays_in_l2(static_cast<double>(matrix.streamed_bytes()), gpu);
 }
@@ -83,16 +93,39 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
   return (tensor + shared_in_front * weights) / clock + streaming + dense_sums(plan, matrix) * slower;
 }
 
+double counted_exchange(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
+  const double ctas = plan.ctas, entries = plan.group_batch / static_cast<double>(held_units);
+  const double words = ctas * plan.units_a_cta * entries, of_warp = matrix.units_a_warp() * entries;
+  return (counted_us + counted_us_a_store * ctas * plan.warps + (ctas > narrow_ctas ? counted_wide_us : 0.0) +
+          counted_us_a_word * std::max(0.0, words - few_words) +
+          counted_us_a_word_of_warp * std::max(0.0, of_warp - few_words_of_warp)) *
+         gpu::measured_clock_ghz / gpu.clock_ghz;
+}
+
+double whole_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
+  const double steps = static_cast<double>(plan.warps) * plan.steps.total();
+  const double planes = 1.0 + further_plane * (matrix.image.planes - 1);
+  const double weights =
+      static_cast<double>(plan.warps) * plan.steps.shared * matrix.tiles_a_warp() * wavefronts_a_fragment;
+  return (whole_us + (whole_us_a_step + whole_us_a_product * matrix.tiles_a_warp()) * steps * planes) *
+             gpu::measured_clock_ghz / gpu.clock_ghz +
+         shared_in_front * weights / (gpu.clock_ghz * 1e3);
+}
+
 }  // namespace
 
 std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction,
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
   const bool late = plan.asks_late && streams_near(layout.w_hh, gpu);
-  const double exchange = gpu::exchange_cost(plan, late ? 0 : layout.state.positions, plan.exchange_word,
-                                             problem.dtype, gpu, !plan.gathered);
+  const bool counted = plan.in_cluster && layout.w_hh.whole_rows();
+  const double exchange = counted
+                              ? counted_exchange(plan, layout.w_hh, gpu)
+                              : gpu::exchange_cost(plan, late ? 0 : layout.state.positions,
+                                                   plan.exchange_word, problem.dtype, gpu, !plan.gathered);
+  const auto part = counted ? whole_product : late ? late_product : product;
   return {{"exchange", plan.passes * exchange},
-          {"product", plan.passes * (late ? late_product : product)(plan, layout.w_hh, gpu)},
+          {"product", plan.passes * part(plan, layout.w_hh, gpu)},
           {"cell update",
            plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell, problem.dtype, gpu)},
           {"input projection", gpu::input_cost(plan.w_ih, plan.tile_steps, problem, direction, gpu)}};

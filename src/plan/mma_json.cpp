@@ -36,12 +36,18 @@ std::string to_text(const MmaPlan& plan) {
   const GpuStrategy strategy = plan.gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma;
   std::string text = fmt::format("{}: {}; {} units a CTA in tiles of 16 rows", to_string(strategy),
                                  gpu::groups_text(plan), plan.units_a_cta);
-  if (plan.row_parts > 1) text += fmt::format(", in {} parts of the warps", plan.row_parts);
+  const bool whole_rows = !plan.gathered && plan.row_parts == plan.warps;
+  if (whole_rows) {
+    text += ", whole rows a warp";
+  } else if (plan.row_parts > 1) {
+    text += fmt::format(", in {} parts of the warps", plan.row_parts);
+  }
   text += fmt::format(", steps of 16 columns a warp: {} in registers, {} shared, {} L2", plan.steps.registers,
                       plan.steps.shared, plan.steps.l2);
   if (plan.kept_steps > 0) text += fmt::format(" or memory ({} kept in L2)", plan.kept_steps);
   if (plan.asks_late) text += ", the state asked for step by step";
-  return text + fmt::format("; {}; {}", gpu::exchange_text(plan), gpu::budgets_text(plan));
+  return text + fmt::format("; {}; {}", gpu::exchange_text(plan, whole_rows && plan.in_cluster),
+                            gpu::budgets_text(plan));
 }
 
 }  // namespace sprnn::mma

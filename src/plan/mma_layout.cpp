@@ -99,8 +99,8 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
   w_hh.ctas = plan.ctas;
   w_hh.warps = plan.warps;
   w_hh.units_a_cta = plan.units_a_cta;
-  if (plan.gathered) w_hh.rows_a_tile = mma_sharing_units(layout.gates) * layout.gates;
   w_hh.row_parts = plan.row_parts;
+  if (plan.gathered || w_hh.whole_rows()) w_hh.rows_a_tile = mma_sharing_units(layout.gates) * layout.gates;
   const int tiles = (layout.rows_a_cta() + w_hh.rows_a_tile - 1) / w_hh.rows_a_tile;
   w_hh.tiles = (tiles + plan.row_parts - 1) / plan.row_parts * plan.row_parts;
   w_hh.gathered = plan.gathered;
@@ -137,10 +137,11 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
         layout.w_hh.gathered
             ? gpu::staged_quads(layout.ctas, layout.outputs_a_cta, group_batch, 2, ExchangeWord::stamp)
             : layout.w_hh.ring_quads(group_batch, ExchangeWord::stamp));
+    if (layout.w_hh.whole_rows()) budget.ring += gpu::counter_bytes;
   }
   // Where warps hold their own state they are apart by up to a timestep, and have sums of two; but not where
-  // it comes step by step.
-  const bool two = !layout.w_hh.gathered && !layout.w_hh.streams_state();
+  // it comes step by step, nor where a warp's sums are its own.
+  const bool two = !layout.w_hh.gathered && !layout.w_hh.streams_state() && !layout.w_hh.whole_rows();
   const std::int64_t sums = std::int64_t{4} * layout.w_hh.column_warps() * layout.w_hh.sum_words(group_batch);
   budget.sums = two ? 2 * sums : sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);

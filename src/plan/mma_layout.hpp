@@ -24,9 +24,9 @@ inline constexpr int fragment_words = 4;  // 32-bit words of a lane
 inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
 inline constexpr int held_units = 4;      // of a batch entry, in a word of the ring that a lane holds
 inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
-inline constexpr int most_row_parts = 2;
-inline constexpr int plane_entries = 8;  // of the batch, that a lane of operand B has room for
-inline constexpr int late_steps = 2;     // of a quad at most, of more entries than that
+inline constexpr int most_row_parts = 2;  // or as many as warps: whole rows
+inline constexpr int plane_entries = 8;   // of the batch, that a lane of operand B has room for
+inline constexpr int late_steps = 2;      // of a quad at most, of more entries than that
 
 // Which fragment, of all CTAs. `warp`: of those that share out the columns of the tile.
 struct Fragment {
@@ -54,6 +54,10 @@ struct MatrixLayout {
   [[nodiscard]] int tiles_a_warp() const noexcept { return tiles / row_parts; }
   // That share out the columns of a tile.
   [[nodiscard]] int column_warps() const noexcept { return warps / row_parts; }
+  // A warp has all columns of its rows, whole units: it adds up nothing with others, updates its units' cells
+  // and exchanges them by itself. In a cluster the words are counted: kernels/counted_exchange.cuh.
+  [[nodiscard]] bool whole_rows() const noexcept { return !gathered && column_warps() == 1; }
+  [[nodiscard]] int units_a_warp() const noexcept { return tiles_a_warp() * rows_a_tile / gates; }
   [[nodiscard]] int steps_in(Place place) const noexcept;
   // The matrix's row at row r of a CTA's tile, -1 for none. A position holds the unit of its own number.
   [[nodiscard]] std::int64_t row(int cta, int tile, int r) const noexcept;
@@ -83,7 +87,7 @@ struct MatrixLayout {
   };
   [[nodiscard]] int steps_a_quad(int group_batch, ExchangeWord word) const noexcept;
   [[nodiscard]] Quads state_quads(int group_batch, ExchangeWord word) const noexcept;
-  // Of a slot of a group's ring: row parts read the same ones.
+  // Of a slot of a group's ring: row parts read the same ones. Counted words take no more.
   [[nodiscard]] std::int64_t ring_quads(int group_batch, ExchangeWord word) const noexcept {
     return std::int64_t{column_warps()} * warp_lanes * state_quads(group_batch, word).total();
   }

@@ -21,6 +21,9 @@ constexpr int planes_of_held = 12, streamed_plane_more = 8, parts_of_rows = 14;
 constexpr int whole_quads = 16, few_steps = 2;  // of more steps than so: their loads are merged
 constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
 constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
+// Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
+// at least.
+constexpr int counting_base = 44, least_sums = 16, whole_rows = 24;
 // Where all of it comes step by step: a quad of each plane on its way and one in use.
 constexpr int late_base = 31, late_plane = 8, late_entry = 10, late_entry_of_gates = 17;
 constexpr int late_many_tiles = 14;
@@ -48,6 +51,14 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
     // The warps' sums of a unit, asked for together.
     const int adding = adding_base + matrix.column_warps() * matrix.gates +
                        (streams ? adding_streaming + streaming_step : 0);
+    if (matrix.whole_rows()) {
+      const int own = (matrix.units_a_warp() * plan.group_batch + warp_lanes - 1) / warp_lanes;
+      const int state = plan.in_cluster ? counting_base + plan.ctas
+                                        : holding_base + whole_rows + held + std::max(0, held - much_held);
+      const int whole = state + std::max(sums, least_sums) + step + (3 * matrix.gates + 2) * (own - 1);
+      const bool looks = cell == relu_cell() && !plan.in_cluster;
+      return std::max(adding, whole + (looks ? looking_for_nonfinite : 0)) + (uneven ? uneven_warps : 0);
+    }
     if (matrix.asks_late) {
       const int streamed = streams ? fragment_words * matrix.streamed_ahead() : 0;
       const int late = late_base + sums + late_plane * matrix.image.planes + step + streamed +

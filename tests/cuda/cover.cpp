@@ -184,7 +184,7 @@ std::vector<CoverCase> cover() {
 }
 
 std::vector<CoverCase> mma_cover() {
-  constexpr int draws = 120;
+  constexpr int draws = 120, whole_rows = 40;
   std::vector<CoverCase> cases;
   for (std::uint64_t seed = 1; seed <= draws; ++seed) {
     Random random(seed);
@@ -215,6 +215,27 @@ std::vector<CoverCase> mma_cover() {
     }
     if (c.spec.hidden <= 1024 && random.chance(0.4)) c.wishes.ctas = one_of(4, 8, 16);
     if (random.chance(0.3)) c.wishes.in_cluster = false;
+    cases.push_back(c);
+  }
+  for (std::uint64_t seed = 1; seed <= whole_rows; ++seed) {
+    Random random(draws + seed);
+    CoverCase c;
+    c.spec.cell = standard_cells()[seed % 4];
+    c.spec.dtype = random.chance(0.5) ? DType::fp16 : DType::bf16;
+    c.spec.hidden = random.integer(16, c.spec.cell.gates() == 1 ? 1000 : 512);
+    c.spec.density = 0.1;
+    c.spec.seed = seed;
+    c.batch = static_cast<int>(random.integer(1, 8));
+    c.architecture = seed % 8 == 0 ? 0 : static_cast<int>(random.integer(1, 2));
+    c.device = c.architecture == 0 ? "a100" : "h100";
+    const int warps = random.chance(0.3) ? 12 : random.chance(0.5) ? 8 : 4;
+    c.wishes = {.strategy = GpuStrategy::dense_mma,
+                .groups = 1,
+                .group_batch = static_cast<int>(c.batch),
+                .warps = warps,
+                .row_parts = warps,
+                .fence = random.chance(0.2),
+                .in_cluster = c.architecture > 0 && seed % 5 != 0};
     cases.push_back(c);
   }
   return cases;

@@ -44,13 +44,16 @@ def make_packed(sprnn):
             strategies = ["gather"] if dtype == "F32" else ["gather", "dense-mma", "vector-mma"]
             for target in ["cpu"] + strategies:
                 choice = ["--target", "cpu"] if target == "cpu" else ["--target", "h100", "--strategy", target]
+                choice += ["--row-parts", "1"] if target == "dense-mma" else []
                 out = folder / f"{cell}-{FORMATS[dtype][0]}-{target}.sprnn"
                 subprocess.run([sprnn, "pack", checkpoint, out, "--cell", cell] + choice,
                                check=True, stdout=subprocess.DEVNULL)
         late = ["--batch", "17", "--groups", "1", "--asks-late", "on", "--row-parts", "2"]
-        subprocess.run([sprnn, "pack", checkpoint, folder / f"{cell}-fp16-dense-mma-late.sprnn", "--cell", cell,
-                        "--target", "h100", "--dtype", "fp16", "--strategy", "dense-mma"] + late,
-                       check=True, stdout=subprocess.DEVNULL)
+        whole = ["--warps", "4", "--row-parts", "4", "--in-cluster", "on"]
+        for name, choice in [("late", late), ("whole-rows", whole)]:
+            subprocess.run([sprnn, "pack", checkpoint, folder / f"{cell}-fp16-dense-mma-{name}.sprnn", "--cell", cell,
+                            "--target", "h100", "--dtype", "fp16", "--strategy", "dense-mma"] + choice,
+                           check=True, stdout=subprocess.DEVNULL)
 
 
 def make_plan():

@@ -157,8 +157,8 @@ CaseResult lose_word(const ModelSpec& spec, const Wanted& wanted) {
   return survive(f, f.control(ring) + 4, 1, {"waited", quads});  // the group's barrier follows the rendezvous
 }
 
-CaseResult lose_arrivals(const ModelSpec& spec) {
-  Fixture f(spec, 20, few_ctas(true));
+CaseResult lose_arrivals(const ModelSpec& spec, const Wanted& wanted) {
+  Fixture f(spec, 20, wanted);
   const Graph::Range ring = f.ring();
   return survive(f, f.control(ring), 1, {"not all of its CTAs started", 0});
 }
@@ -300,8 +300,13 @@ void add_exchange_cases(std::vector<Case>& cases) {
   }
   for (const ModelSpec& spec : {tanh, projected}) {
     add("timeout: arrivals at the rendezvous are lost, " + to_string(spec),
-        [spec] { return lose_arrivals(spec); });
+        [spec] { return lose_arrivals(spec, few_ctas(true)); });
   }
+  const Wanted counted = mma_plans().back();
+  const ModelSpec of_cluster = counted.sized(tanh);
+  add(fmt::format("timeout: arrivals at the rendezvous are lost, {}, {}", to_string(counted),
+                  to_string(of_cluster)),
+      [=] { return lose_arrivals(of_cluster, counted); });
   add("timeout: a run queued behind the one given up", queue_behind);
   add("half of the SMs held, plan for the other half", [] { return beside_holder(0.5, true, 4.0); });
   add("half of the SMs held for 0.5 s, plan for all", [] { return beside_holder(0.5, false, 0.5); });

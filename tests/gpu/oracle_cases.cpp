@@ -123,6 +123,32 @@ void add_oracle_cases(std::vector<Case>& cases) {
                                           find_gpu(0), wishes, {d.chunk, d.batch_first});
                      }});
   }
+  // Warps of whole rows, in clusters and through the L2.
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Random random(seed);
+    Drawn d = draw(3000 + seed);
+    if (d.spec.dtype == DType::fp32) d.spec.dtype = DType::fp16;
+    d.spec.projection = 0;
+    d.spec.hidden = random.integer(16, 400);
+    const int warps = random.chance(0.7) ? 4 : 8;
+    GpuWishes wishes{
+        .strategy = GpuStrategy::dense_mma,
+        .group_batch = std::min<int>(static_cast<int>(random.integer(1, 8)), static_cast<int>(d.batch)),
+        .warps = warps,
+        .row_parts = warps,
+        .in_cluster = random.chance(0.8)};
+    cases.push_back(
+        {fmt::format("dense-mma, whole rows of {} warps{}: {} steps, batch {}{}{}{}, {} a group, {}", warps,
+                     *wishes.in_cluster ? " in a cluster" : "", d.steps, d.batch,
+                     d.lengths == Lengths::mixed ? ", lengths" : "",
+                     d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
+                     d.batch_first ? ", batch first" : "", *wishes.group_batch, to_string(d.spec)),
+         [d, wishes] {
+           const Model model = random_model(d.spec);
+           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                              find_gpu(0), wishes, {d.chunk, d.batch_first});
+         }});
+  }
   // So large that weights are streamed.
   for (const auto& [cell, hidden, batch] : {std::tuple{tanh_cell(), 5700, 4},
                                             {lstm_cell(), 2500, 9},

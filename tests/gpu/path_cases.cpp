@@ -98,6 +98,9 @@ std::vector<Path> paths() {
       add("streamed weights, two planes", large(gru_cell(), fp16), {.group_batch = 9, .warps = 4}, 18);
       add("streamed weights, some kept", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
       add("row parts", spec(lstm_cell(), fp16), {.row_parts = 2});
+      add("whole rows", sized(100, lstm_cell(), fp16), {.warps = 4, .row_parts = 4});
+      add("whole rows, grid barrier", sized(200, relu_cell(), bf16),
+          {.warps = 4, .row_parts = 4, .stamps = false}, 8);
       add("row parts, streamed weights", sized(400, relu_cell(), bf16), {.warps = 4, .row_parts = 2}, 8);
       add("asks late", spec(lstm_cell(), fp16), {.group_batch = 32, .asks_late = true}, 32);
       add("asks late, grid barrier", spec(gru_cell(), bf16), {.asks_late = true, .stamps = false}, 17);
@@ -128,6 +131,7 @@ std::vector<Path> paths() {
     const auto add = [&](std::string_view what, const ModelSpec& of, GpuWishes more, std::int64_t batch = 3,
                          Lengths lengths = Lengths::all_steps, float h0_scale = 1.0F) {
       more.strategy = strategy;
+      if (strategy == GpuStrategy::dense_mma && !more.row_parts) more.row_parts = 1;
       all.push_back({"cluster",
                      fmt::format("{}, {}", to_string(strategy), what),
                      of,
@@ -147,6 +151,18 @@ std::vector<Path> paths() {
     if (strategy != GpuStrategy::dense_mma) continue;
     add("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
     add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true}, 27);
+    const GpuWishes whole{.groups = 1, .warps = 4, .row_parts = 4};
+    add("whole rows", sized(100, lstm_cell(), fp16), whole);
+    add("whole rows, 8 entries", sized(70, gru_cell(), bf16), whole, 8);
+    add("whole rows, one CTA", spec(gru_cell(), fp16), whole, 1);
+    add("whole rows, groups", sized(200, tanh_cell(), fp16), {.groups = 3, .warps = 4, .row_parts = 4});
+    add("whole rows, passes over the batch", sized(200, relu_cell(), fp16),
+        {.groups = 1, .group_batch = 2, .warps = 4, .row_parts = 4}, 5);
+    add("whole rows, lengths, fence", sized(90, lstm_cell(), fp16),
+        {.groups = 1, .warps = 4, .row_parts = 4, .fence = true}, 7, Lengths::mixed);
+    add("whole rows, a state of any value", sized(100, gru_cell(), fp16), whole, 3, Lengths::mixed, 8.0F);
+    add("whole rows, weights in shared memory", sized(500, lstm_cell(), fp16), whole, 2);
+    add("whole rows, 8 warps", sized(300, gru_cell(), fp16), {.groups = 1, .warps = 8, .row_parts = 8}, 4);
   }
   ModelSpec both = spec(gru_cell(), fp16);
   both.layers = 2;
@@ -158,7 +174,8 @@ std::vector<Path> paths() {
     path.wishes.w_ih = std::string_view(path.group) == "dense" ? InputStorage::dense : InputStorage::csr;
     if (!path.wishes.strategy) path.wishes.strategy = GpuStrategy::gather;
     path.wishes.in_cluster = std::string_view(path.group) == "cluster";
-    if (!path.cramped) path.wishes.ctas = 4;  // so small a layer would be given one alone
+    // So small a layer would be given one alone; warps of whole rows are given as many as have rows.
+    if (!path.cramped && path.wishes.row_parts.value_or(1) <= 2) path.wishes.ctas = 4;
   }
   return all;
 }
@@ -182,6 +199,8 @@ CaseResult run_path(const Path& path) {
     if (path.what.starts_with("registers,") && packed->directions[0].section(place).size() == 0)
       return {0, 0, fmt::format("{} is empty: the case does not cover it", place)};
   }
+  if (path.what.ends_with("in shared memory") && packed->directions[0].section("w_hh.shared").size() == 0)
+    return {0, 0, "w_hh.shared is empty: the case does not cover it"};
   if (path.cramped && packed->directions[0].section("w_hh.l2").size() == 0)
     return {0, 0, "w_hh.l2 is empty: the case does not cover it"};
   if (const auto* mma = std::get_if<MmaPlan>(&packed->plan.directions[0].choice)) {
@@ -195,11 +214,12 @@ CaseResult run_path(const Path& path) {
 
 // A deadline so short that CTAs give up, if not at the rendezvous then in a poll, as soon as they look twice.
 // On a free GPU they may get through all the same; a sanitizer makes them too slow for that.
-CaseResult give_up(const ModelSpec& spec, bool in_cluster) {
+CaseResult give_up(const ModelSpec& spec, GpuWishes wishes) {
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, steps, 3, 2);
-  const auto packed =
-      pack_for(model, 3, {{.groups = 1, .ctas = 4, .in_cluster = in_cluster, .w_ih = InputStorage::csr}});
+  wishes.groups = 1;
+  wishes.w_ih = InputStorage::csr;
+  const auto packed = pack_for(model, 3, {wishes});
   const auto session = cuda_session(packed, 3, 1e-9);
   for (int round = 0; round < 10; ++round) {
     try {
@@ -220,16 +240,17 @@ void add_path_cases(std::vector<Case>& cases) {
                                  path.batch, to_string(path.spec)),
                      [path] { return run_path(path); }});
   }
-  for (const bool in_cluster : {false, true}) {
-    const ModelSpec spec{.cell = lstm_cell(),
-                         .dtype = DType::fp16,
-                         .input = 5,
-                         .hidden = 21,
-                         .projection = in_cluster ? 0 : 9};
-    cases.push_back({fmt::format("path {}: given up, deadline 1 ns, {}", in_cluster ? "cluster" : "exchange",
-                                 to_string(spec)),
-                     [=] { return give_up(spec, in_cluster); }});
-  }
+  const auto given_up = [&](std::string_view what, std::int64_t hidden, std::int64_t projection,
+                            const GpuWishes& wishes) {
+    const ModelSpec spec{
+        .cell = lstm_cell(), .dtype = DType::fp16, .input = 5, .hidden = hidden, .projection = projection};
+    cases.push_back({fmt::format("path {} given up, deadline 1 ns, {}", what, to_string(spec)),
+                     [=] { return give_up(spec, wishes); }});
+  };
+  given_up("exchange:", 21, 9, {.ctas = 4, .in_cluster = false});
+  given_up("cluster:", 21, 0, {.strategy = GpuStrategy::gather, .ctas = 4, .in_cluster = true});
+  given_up("cluster: whole rows,", 100, 0,
+           {.strategy = GpuStrategy::dense_mma, .warps = 4, .row_parts = 4, .in_cluster = true});
 }
 
 }  // namespace sprnn::test

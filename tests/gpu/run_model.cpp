@@ -143,8 +143,12 @@ ModelSpec Wanted::sized(ModelSpec spec) const {
 std::string to_string(const Wanted& wanted) {
   return fmt::format("{}{}{}{}", to_string(*wanted.wishes.strategy),
                      wanted.wishes.asks_late.value_or(false) ? ", asks late" : "",
-                     wanted.wishes.row_parts.value_or(1) > 1 ? ", row parts" : "",
-                     wanted.streams ? ", streamed weights" : "");
+                     wanted.wishes.row_parts.value_or(1) == 1         ? ""
+                     : wanted.wishes.row_parts == wanted.wishes.warps ? ", whole rows"
+                                                                      : ", row parts",
+                     wanted.streams                             ? ", streamed weights"
+                     : wanted.wishes.in_cluster.value_or(false) ? ", in a cluster"
+                                                                : "");
 }
 
 const std::vector<Wanted>& dense_mma_detours() {
@@ -153,7 +157,7 @@ const std::vector<Wanted>& dense_mma_detours() {
       const Device device = streams ? cramped_gpu(6, 176, 24576) : cramped_gpu(6, 255, 131072);
       const GpuWishes wishes{.strategy = GpuStrategy::dense_mma,
                              .groups = 1,
-                             .ctas = 6,
+                             .ctas = row_parts > 2 ? 4 : 6,  // each warp has rows
                              .group_batch = batch,
                              .warps = 4,
                              .row_parts = row_parts,
@@ -162,7 +166,7 @@ const std::vector<Wanted>& dense_mma_detours() {
       return Wanted{wishes, device, streams};
     };
     return std::vector{detour(7, false, 1, true), detour(3, false, 2, false), detour(11, true, 1, false),
-                       detour(11, true, 2, true)};
+                       detour(11, true, 2, true), detour(3, false, 4, false)};
   }();
   return all;
 }
@@ -170,6 +174,9 @@ const std::vector<Wanted>& dense_mma_detours() {
 std::vector<Wanted> mma_plans() {
   std::vector<Wanted> all{{{.strategy = GpuStrategy::dense_mma}}, {{.strategy = GpuStrategy::vector_mma}}};
   all.insert(all.end(), dense_mma_detours().begin(), dense_mma_detours().end());
+  Wanted counted = dense_mma_detours().back();
+  counted.wishes.in_cluster = true;
+  all.push_back(counted);
   return all;
 }
 

@@ -83,6 +83,8 @@ TEST(MmaOracle, EveryWishGivesTheSameAnswer) {
         all.push_back({.warps = warps, .row_parts = 2});
         all.push_back({.groups = 1, .warps = warps, .row_parts = 2, .asks_late = true});
         all.push_back({.groups = 1, .warps = warps, .asks_late = true});
+        for (const bool in_cluster : {false, true})
+          all.push_back({.group_batch = 3, .warps = warps, .row_parts = warps, .in_cluster = in_cluster});
       }
     }
     for (GpuWishes& wishes : all) {
@@ -159,6 +161,7 @@ TEST(MmaPack, UnpackGivesTheWeightsBackBitForBit) {
         std::vector<GpuWishes> wishes{{.strategy = strategy, .warps = 4}, {.strategy = strategy, .warps = 8}};
         if (strategy == GpuStrategy::dense_mma) {
           wishes.push_back({.strategy = strategy, .warps = 4, .row_parts = 2});
+          wishes.push_back({.strategy = strategy, .warps = 4, .row_parts = 4});
           wishes.push_back({.strategy = strategy, .groups = 1, .row_parts = 2, .asks_late = true});
         }
         for (const GpuWishes& wish : wishes) {
@@ -212,7 +215,9 @@ TEST(MmaPlan, WhatItLacksIsRefusedByName) {
     refused(half, {.strategy = strategy, .bank_order = false}, "bank_order");
   }
   refused(half, {.strategy = GpuStrategy::dense_mma, .row_parts = 3},
-          "row_parts 3 was asked for, possible is 1 to 2");
+          "row_parts 3 was asked for, possible is 1 to 2, or as many as the warps that are asked for");
+  refused(half, {.strategy = GpuStrategy::dense_mma, .ctas = 16, .warps = 8, .row_parts = 8},
+          "leave a warp without rows");
   refused(half, {.strategy = GpuStrategy::dense_mma, .asks_late = true},
           "only for more than 8 batch entries");
   for (const GpuStrategy other : {GpuStrategy::gather, GpuStrategy::vector_mma}) {

@@ -296,8 +296,10 @@ TEST(HostileFile, CellsOutOfRangeAreRefused) {
 TEST(EditedPlan, IsRefusedByPack) {
   test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 40};
   const Model model = test::random_model(spec);
-  const auto refused = [&](const char* target, const auto& edit) {
-    json plan = json::parse(to_json(make_plan(describe(model, 1), find_device(target))));
+  const auto refused = [&](std::string_view target, const auto& edit) {
+    PlanOptions options;
+    if (target != "cpu") options.gpu.strategy = GpuStrategy::gather;
+    json plan = json::parse(to_json(make_plan(describe(model, 1), find_device(target), options)));
     edit(plan["directions"][0]["choice"]);
     try {
       (void)pack(model, plan_from_json(plan.dump()));
@@ -350,7 +352,7 @@ TEST(EditedPlan, OfDenseMmaIsRefusedByPack) {
   const auto refused = [&](int batch, std::optional<bool> asks_late, std::string_view field,
                            const json& value) {
     const GpuWishes wishes{
-        .strategy = GpuStrategy::dense_mma, .groups = 1, .warps = 4, .asks_late = asks_late};
+        .strategy = GpuStrategy::dense_mma, .groups = 1, .warps = 4, .row_parts = 1, .asks_late = asks_late};
     json plan = json::parse(to_json(make_plan(describe(model, batch), find_device("h100"), {{}, wishes})));
     plan["directions"][0]["choice"][field] = value;
     return refusal_by_pack(model, plan);
@@ -360,6 +362,7 @@ TEST(EditedPlan, OfDenseMmaIsRefusedByPack) {
   EXPECT_THAT(refused(4, {}, "row_parts", 3), HasSubstr("row_parts is 3, expected 1 to 2"));
   EXPECT_THAT(refused(4, {}, "row_parts", 2),
               HasSubstr("steps is 4, expected enough for 200 units in 2 warps"));
+  EXPECT_THAT(refused(4, {}, "row_parts", 4), HasSubstr("steps is 4, expected enough for"));
   EXPECT_THAT(refused(4, {}, "kept_steps", 1), HasSubstr("kept_steps is 1, expected 0 to 0"));
   EXPECT_THAT(refused(4, {}, "asks_late", true), HasSubstr("asks_late is 1, expected 0"));
   EXPECT_THAT(refused(4, {}, "asks_late", "no"), HasSubstr("must be boolean"));

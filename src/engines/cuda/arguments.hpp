@@ -30,6 +30,6 @@ struct Status {
   std::uint32_t aborted = 0, timestep = 0, cta = 0, word = 0;
   DevicePointer on_host = 0;
 };
-inline constexpr std::uint32_t abort_rendezvous = 2;
+inline constexpr std::uint32_t abort_rendezvous = 2, no_word = ~0U;  // it waited for all words together
 
 }  // namespace sprnn::cuda

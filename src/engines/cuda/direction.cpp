@@ -105,13 +105,15 @@ int GpuDirection::groups_of_pass(int first_entry) const noexcept {
 }
 
 std::size_t GpuDirection::ring_bytes_of(const KernelShape& shape, int groups) const noexcept {
-  std::int64_t quads = exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape);
+  std::int64_t quads = in_cluster(shape) ? 0 : exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape);
   if (shape.frame.output) quads += exchange_quads(shape.frame.units_a_cta, ExchangeWord::stamp, shape);
   return static_cast<std::size_t>(2 * groups * quads * 16) + control_bytes(groups);
 }
 
 std::size_t GpuDirection::ring_bytes() const noexcept {
-  return ring_bytes_of(unbounded(shape_), groups_of_pass(0));  // tags take more room than stamps
+  const KernelShape& most =
+      takes_any_state() ? shape_ : unbounded(shape_);  // tags take more room than stamps
+  return ring_bytes_of(most, groups_of_pass(0));
 }
 
 bool GpuDirection::exchanges_initial_state() const noexcept { return holds_state(shape_); }
@@ -188,7 +190,7 @@ void GpuDirection::launch(const KernelShape& shape, const Kernel& kernel, Argume
     arguments.near_roles = placement.near_roles;
     arguments.side_of_sm = placement.placed ? context.sides->side_of_sm.get() : DevicePointer{0};
     kernel.launch_cooperative(context.stream, static_cast<unsigned>(placement.blocks),
-                              clustered ? static_cast<unsigned>(ctas) : 1U,
+                              clustered ? static_cast<unsigned>(ctas) : 0U,
                               static_cast<unsigned>(shape.frame.threads), arguments);
   }
 }

@@ -48,7 +48,9 @@ class GpuDirection {
   [[nodiscard]] std::size_t ring_bytes() const noexcept;        // control words included
   // Whether the kernel of the plan exchanges a state of any value; else StateRange::any is needed for those
   // that is_stampable refuses.
-  [[nodiscard]] bool takes_any_state() const noexcept { return shape_.h_word == ExchangeWord::tag; }
+  [[nodiscard]] bool takes_any_state() const noexcept {
+    return shape_.h_word == ExchangeWord::tag || is_counted(shape_);
+  }
   // Else each CTA loads all of it for itself.
   [[nodiscard]] bool exchanges_initial_state() const noexcept;
   [[nodiscard]] bool is_relu() const noexcept;
@@ -58,7 +60,7 @@ class GpuDirection {
 
   // The wait before the first poll; what the plan says is that of a session that is not tuned.
   [[nodiscard]] bool wants_tuning() const noexcept {
-    return shape_.plan.stamps && shape_.plan.poll_wait_cycles == tuned_poll_wait;
+    return shape_.plan.stamps && !is_counted(shape_) && shape_.plan.poll_wait_cycles == tuned_poll_wait;
   }
   [[nodiscard]] std::string tuning_key() const;  // equal for directions that run alike
   [[nodiscard]] int poll_wait() const noexcept { return poll_wait_; }

@@ -205,7 +205,7 @@ class Kernel {
                           stream, pointers, nullptr),
           "cuLaunchKernel");
   }
-  // All blocks run at the same time; each `cluster` of neighbouring ones, if more than one, in a thread block
+  // All blocks run at the same time; each `cluster` of neighbouring ones, if not 0, in a thread block
   // cluster.
   template <class Arguments>
   void launch_cooperative(Stream stream, unsigned blocks, unsigned cluster, unsigned threads,
@@ -221,7 +221,7 @@ class Kernel {
                                  static_cast<unsigned>(shared_bytes_),
                                  stream,
                                  attributes,
-                                 cluster > 1 ? 2U : 1U};
+                                 cluster > 0 ? 2U : 1U};
     check(driver().launch_with_attributes(&config, function_, pointers, nullptr), "cuLaunchKernelEx");
   }
   // Clusters of so many blocks that the GPU runs side by side.

@@ -47,7 +47,7 @@ std::vector<KernelRequest> kernels_of(const Plan& plan, int compute_capability) 
   for (std::size_t d = 0; d < plan.directions.size(); ++d) {
     const KernelShape shape = kernel_shape(plan, d, compute_capability);
     add(layer_kernel(shape));
-    add(layer_kernel(unbounded(shape)));
+    if (!is_counted(shape)) add(layer_kernel(unbounded(shape)));
   }
   return all;
 }

@@ -93,6 +93,8 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("tiles", m.tiles_a_warp());
   constant("row_parts", m.row_parts);
   constant("column_warps", m.column_warps());
+  constant("whole_rows", m.whole_rows());
+  constant("units_a_warp", m.units_a_warp());
   constant("rows_a_tile", m.rows_a_tile);
   constant("steps", m.steps.total());
   constant("register_steps", m.steps.registers);
@@ -139,6 +141,11 @@ bool in_cluster(const KernelShape& shape) noexcept {
   return shape.plan.in_cluster && shape.h_word == shape.plan.exchange_word;
 }
 
+bool is_counted(const KernelShape& shape) noexcept {
+  return in_cluster(shape) && holds_state(shape) &&
+         std::get<MmaShape>(shape.product).layout.w_hh.whole_rows();
+}
+
 bool holds_state(const KernelShape& shape) noexcept {
   const auto* mma = std::get_if<MmaShape>(&shape.product);
   return mma != nullptr && !mma->layout.w_hh.gathered;
@@ -172,9 +179,10 @@ SharedMap shared_map(const KernelShape& shape) {
   map.out_image = align(bytes.state);
   map.given_up = frame.output ? align(map.out_image + frame.output->bytes()) : map.out_image;
   map.ring = align(map.given_up + 8);
-  map.sums = map.ring;
+  map.counters = map.ring;
   if (in_cluster(shape))
-    map.sums += gpu::shared_ring_bytes(exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape));
+    map.counters += gpu::shared_ring_bytes(exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape));
+  map.sums = map.counters + (is_counted(shape) ? gpu::counter_bytes : 0);
   map.hh_weights = align(map.sums + bytes.sums);
   map.hr_weights = align(map.hh_weights + bytes.hh_weights);
   map.end = map.hr_weights + bytes.hr_weights;
@@ -227,6 +235,7 @@ std::string plan_source(const KernelShape& shape) {
   text += fmt::format("constexpr Word H_WORD = Word::{};\n", to_string(shape.h_word));
   text += fmt::format("#define PROJECTED {:d}\n", frame.output.has_value());
   text += fmt::format("#define IN_CLUSTER {:d}\n", in_cluster(shape));
+  text += fmt::format("#define COUNTED {:d}\n", is_counted(shape));
   const auto constant = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
   };
@@ -240,6 +249,7 @@ std::string plan_source(const KernelShape& shape) {
   constant("OUT_IMAGE_AT", map.out_image);
   constant("GIVEN_UP_AT", map.given_up);
   constant("RING_AT", map.ring);
+  constant("COUNTERS_AT", map.counters);
   constant("SUMS_AT", map.sums);
   constant("HH_WEIGHTS_AT", map.hh_weights);
   constant("HR_WEIGHTS_AT", map.hr_weights);

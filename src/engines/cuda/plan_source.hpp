@@ -32,6 +32,9 @@ struct KernelShape {
 // Whether the CTAs exchange h in their shared memory. What stands in for the planned kernel does not.
 [[nodiscard]] bool in_cluster(const KernelShape& shape) noexcept;
 
+// Whether its words are counted, and so carry a state of any value (kernels/counted_exchange.cuh).
+[[nodiscard]] bool is_counted(const KernelShape& shape) noexcept;
+
 // Whether warps keep the state in registers as it comes from the ring (kernels/held_exchange.cuh); else it is
 // staged in shared memory.
 [[nodiscard]] bool holds_state(const KernelShape& shape) noexcept;
@@ -42,8 +45,8 @@ struct KernelShape {
 
 // Places of a CTA's shared memory.
 struct SharedMap {
-  std::int64_t h_image = 0, out_image = 0, given_up = 0, ring = 0, sums = 0, hh_weights = 0, hr_weights = 0,
-               end = 0;
+  std::int64_t h_image = 0, out_image = 0, given_up = 0, ring = 0, counters = 0, sums = 0, hh_weights = 0,
+               hr_weights = 0, end = 0;
 };
 [[nodiscard]] SharedMap shared_map(const KernelShape& shape);
 // What a launch asks for: more than half of an SM's shared memory, so that a CTA has its SM for itself.

@@ -332,12 +332,12 @@ void GpuSession::throw_if_aborted() {
   throw Error(
       ErrorCode::deadline,
       fmt::format(
-          "the run was given up at timestep {}: CTA {} waited {:g} s for word {} of the exchange; the rest "
-          "of "
+          "the run was given up at timestep {}: CTA {} waited {:g} s for {} of the exchange; the rest of "
           "the output is NaN. Reset or set the state before the next run; a longer deadline "
           "(SessionOptions::deadline_seconds, SPRNN_DEADLINE) helps where a debugger or sanitizer slows "
           "the GPU",
-          status.timestep, status.cta, seconds, status.word));
+          status.timestep, status.cta, seconds,
+          status.word == no_word ? "the words" : fmt::format("word {}", status.word)));
 }
 
 double GpuSession::time_directions(std::size_t begin, std::size_t end, std::int64_t steps) {

@@ -2,6 +2,7 @@
 // ring into its registers, all at once or step by step.
 #pragma once
 
+#include "counted_exchange.cuh"
 #include "held_exchange.cuh"
 #include "mma.cuh"
 
@@ -10,9 +11,10 @@ template <class M>
 class Product {
  public:
   // A warp may be a timestep ahead of those that still add up the sums of the last one. Where state is streamed they are
-  // done long before it is: it waits for them, and the room of the second set is for weights.
+  // done long before it is: it waits for them, and the room of the second set is for weights. With whole rows a warp adds up
+  // its own.
   static constexpr bool streams = M::held_steps < M::steps;
-  static constexpr int sum_buffers = streams ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
+  static constexpr int sum_buffers = streams || M::whole_rows ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
       : weights_(arrays, cta, shared_weights) {
@@ -31,9 +33,11 @@ class Product {
   template <class Columns>
   __device__ __forceinline__ void run(Columns& columns, u32 sums) {
     // Where nothing is streamed it is known before the product.
-    if (!streams && columns.end_nonfinite()) {
-      sum_stored_weights(columns, sums);
-      return;
+    if constexpr (!streams && !COUNTED) {
+      if (columns.end_nonfinite()) {
+        sum_stored_weights(columns, sums);
+        return;
+      }
     }
     Sums sum[chains] = {};
     u32 coming[ahead][4];  // from shared memory
@@ -46,7 +50,13 @@ class Product {
         load_shared_fragment(step * M::tiles + tile, words);
       });
     }
-    if constexpr (!streams) {
+    if constexpr (COUNTED) {
+      WarpSums<M>::leave(sum[0], sums);
+      if (__any_sync(~0u, is_nonfinite(sum[0]))) {
+        __syncwarp();
+        sum_stored_weights(columns, sums);
+      }
+    } else if constexpr (!streams) {
       WarpSums<M>::leave(sum[0], sums);
     } else {
       // The last ones load the next timestep's first.
@@ -64,12 +74,22 @@ class Product {
     }
   }
 
+  // Between the sums' leaving and their adding up.
+  __device__ __forceinline__ static void meet() {
+    if constexpr (M::whole_rows) {
+      __syncwarp();
+    } else {
+      __syncthreads();
+    }
+  }
+
  private:
   using Sums = typename Fragments<M>::Sums;
   using Quads = HeldQuads<M, H_WORD>;
   static constexpr int planes = Fragments<M>::planes;
   // A product waits for the last one that adds to the same sums.
-  static constexpr int chains = M::tiles * planes < 4 && M::register_steps + M::shared_steps > 1 ? 2 : 1;
+  static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps == 1 ? 1
+                                : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
   static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % Quads::steps == 0, "the l2 steps begin with a quad");
   static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
@@ -104,10 +124,20 @@ class Product {
       }
     }
 #pragma unroll
-    for (int tile = 0; chains > 1 && tile < M::tiles; ++tile) {
+    for (int chain = 1; chain < chains; ++chain) {
 #pragma unroll
-      for (int i = 0; i < planes * 4; ++i) sum[0][tile][i / 4][i % 4] += sum[chains - 1][tile][i / 4][i % 4];
+      for (int i = 0; i < M::tiles * planes * 4; ++i) {
+        sum[0][i / 4 / planes][i / 4 % planes][i % 4] += sum[chain][i / 4 / planes][i / 4 % planes][i % 4];
+      }
     }
+  }
+
+  // A NaN or an infinity of the state, times any weight, zeros too, has made a NaN of each sum of its batch entry.
+  __device__ __forceinline__ static bool is_nonfinite(const Sums& sum) {
+    float zero = 0.0f;
+#pragma unroll
+    for (int i = 0; i < M::tiles * planes * 4; ++i) zero = fmaf(0.0f, sum[i / 4 / planes][i / 4 % planes][i % 4], zero);
+    return zero != zero;
   }
 
   // Of those in shared memory, if there are so many: [step][tile].
@@ -129,7 +159,11 @@ class Product {
         if (steps % Quads::steps != 0 && s >= steps) break;
         u32 b[planes][2];
 #pragma unroll
-        for (int plane = 0; plane < planes; ++plane) hand_down<Quads>(words[plane][i / Quads::parts], i % Quads::parts, b[plane]);
+        for (int plane = 0; plane < planes; ++plane) {
+          const u64 word = words[plane][i / Quads::parts];
+          b[plane][0] = static_cast<u32>(word), b[plane][1] = static_cast<u32>(word >> 32);
+          hand_down<Quads>(b[plane], i % Quads::parts);
+        }
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
           u32(&place)[4] = coming[(i * M::tiles + tile) % N];

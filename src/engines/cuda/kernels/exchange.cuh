@@ -21,7 +21,8 @@ class Exchange {
   static constexpr int entries_a_thread = divide_up(quads_a_cta * entries_a_quad, THREADS);
 
   static constexpr i64 words(int groups) { return 4ll * groups * quads; }  // of the ring of all groups
-  // Of a CTA's slice.
+  // Of a CTA's slice: the entries that a thread owns.
+  __device__ __forceinline__ static int entry(int i) { return threadIdx.x + i * THREADS; }
   __device__ __forceinline__ static int unit_of(int entry) { return entry / GROUP_BATCH; }
   __device__ __forceinline__ static int batch_of(int entry) { return entry % GROUP_BATCH; }
 

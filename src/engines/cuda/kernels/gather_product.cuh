@@ -241,6 +241,8 @@ class Product {
 #pragma unroll
     for (int g = 0; g < GATES; ++g) total[g] = row_sum(sums, places[g]);
   }
+  // Between the sums' leaving and their adding up.
+  __device__ __forceinline__ static void meet() { __syncthreads(); }
   // Where the sums of a row of the CTA and a batch entry lie, for row_sum: the first byte << 8 | their number.
   __device__ __forceinline__ static u32 place_sums_of_row(const MatrixArrays& arrays, int cta, int row, int b) {
     const u32 of_row = arrays.sums_of_row[cta * M::rows_a_cta + row];

@@ -2,70 +2,27 @@
 // dense-mma polls the words of its own columns, and they are operand B of mma.m16n8k16 as they come. So no warp waits
 // for the polls of another before its product.
 //
-// A word is four neighbouring units of one batch entry. Operand B has room for 8 batch entries, a lane for each and
-// four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next steps' words, and hand
-// them down when it is their turn.
-//
 // The words of the first steps are asked for together and held: of those whose weights are on chip, unless the plan
 // says otherwise. Those of the others come a quad at a time, the next one asked for when one is taken. Row parts (mma.cuh)
 // read the same words.
 #pragma once
 
 #include "arguments.cuh"
+#include "held_quads.cuh"
+#include "held_slice.cuh"
 #include "mma.cuh"
 #include "ring.cuh"
 
-// Which quad of a lane holds the words of which steps. `M` is the matrix that reads the state (plan.cuh), `W` its word.
 template <class M, Word W>
-struct HeldQuads {
-  static constexpr int planes = M::Image::planes;  // of 8 batch entries
-  static constexpr int entries = planes > 1 ? 8 : power_of_two_from(GROUP_BATCH);
-  static constexpr int parts = 8 / entries;  // steps side by side in a warp's lanes
-  static constexpr int words = W == Word::tag ? 1 : 2;  // a quad; a tag takes the upper half
-  static constexpr int steps = words * parts;           // a quad
-  static constexpr int held_steps = M::held_steps, streamed_steps = M::steps - held_steps;
-  static constexpr int held = divide_up(held_steps, steps);  // quads of a lane, of a plane
-  static constexpr int streamed = divide_up(streamed_steps, steps);
-  static constexpr int a_plane = held + streamed;
-  static constexpr int a_lane = planes * a_plane;
-  static constexpr int a_slot = M::column_warps * 32 * a_lane;  // of a group: [column warp][plane][quad][lane]
+class HeldExchange : public HeldSlice<M> {
+  using Slice = HeldSlice<M>;
 
-  // Of a step: its quad of a plane, and its place among the quad's: word * parts + part.
-  __device__ __forceinline__ static int quad_of(int step) {
-    return step < held_steps ? step / steps : held + (step - held_steps) / steps;
-  }
-  __device__ __forceinline__ static int place_in_quad(int step) {
-    return step < held_steps ? step % steps : (step - held_steps) % steps;
-  }
-  // Of lane l: batch entry of a plane, which of the steps side by side; l % 4: which four units of 16.
-  __device__ __forceinline__ static int entry_of_lane(int lane) { return lane / 4 % entries; }
-  __device__ __forceinline__ static int part_of_lane(int lane) { return lane / 4 / entries; }
-  __device__ __forceinline__ static int lane_of(int entry, int part, int four) { return (part * entries + entry) * 4 + four; }
-};
-
-// Operand B from the words of which this lane has `own`; what it has of entries that there are not is anything.
-template <class Quads>
-__device__ __forceinline__ void hand_down(u64 own, int part, u32 (&b)[2]) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const u32 half = static_cast<u32>(own >> (32 * i));
-    b[i] = part == 0 ? half : __shfl_down_sync(~0u, half, part * Quads::entries * 4);
-  }
-}
-
-template <class M, Word W>
-class HeldExchange {
  public:
   using Quads = HeldQuads<M, W>;
   static constexpr int first_step = 1;  // the number of the state that a run starts from: it is exchanged like all others
-
-  static constexpr int entries = M::Image::units_a_cta * GROUP_BATCH;  // of a slice
-  static constexpr int entries_a_thread = divide_up(entries, THREADS);
+  static constexpr int entries = Slice::entries, entries_a_thread = Slice::entries_a_thread;
 
   static constexpr i64 words(int groups) { return 4ll * groups * Quads::a_slot; }  // of the ring of all groups
-  // Of a CTA's slice: four neighbouring lanes have a word.
-  __device__ __forceinline__ static int unit_of(int entry) { return entry / (4 * GROUP_BATCH) * 4 + entry % 4; }
-  __device__ __forceinline__ static int batch_of(int entry) { return entry / 4 % GROUP_BATCH; }
 
   __device__ __forceinline__ HeldExchange(const RingOfGroup& ring, const Role& role, u32* barrier, u32 given_up, int poll_wait)
       : ring_(role, barrier, given_up, poll_wait), words_(ring.words), slot_words_(2 * Quads::a_slot * ring.groups) {
@@ -80,14 +37,11 @@ class HeldExchange {
     streamed_words_ = words_of(steps - Quads::held_steps - part);
 #pragma unroll
     for (int i = 0; i < entries_a_thread; ++i) {
-      const int entry = threadIdx.x + i * THREADS, b = batch_of(entry);
-      const int unit = role.cta * M::Image::units_a_cta + unit_of(entry);
-      const int reader = unit / 16 / M::steps, step = unit / 16 % M::steps, place = Quads::place_in_quad(step);
-      const int quad = (reader * Quads::planes + b / 8) * Quads::a_plane + Quads::quad_of(step);
+      const int entry = Slice::entry(i), b = Slice::batch_of(entry);
+      const int unit = role.cta * M::Image::units_a_cta + Slice::unit_of(entry);
       // No column reads what lies behind the last step: units that there are not.
-      const bool publishes = entry % 4 == 0 && entry < entries && reader < M::column_warps;
-      const int reader_lane = Quads::lane_of(b % 8, place % Quads::parts, unit % 16 / 4);
-      published_[i] = publishes ? own + 2 * (quad * 32 + reader_lane) + place / Quads::parts : -1;
+      const bool publishes = entry % 4 == 0 && entry < entries && unit / 16 / M::steps < M::column_warps;
+      published_[i] = publishes ? own + Quads::word_at(unit / 16 / M::steps, unit % (16 * M::steps), b) : -1;
     }
   }
 
@@ -147,8 +101,11 @@ class HeldExchange {
     __device__ __forceinline__ void operand(int step, u32 (&b)[Quads::planes][2]) const {
       const int place = Quads::place_in_quad(step);
 #pragma unroll
-      for (int plane = 0; plane < Quads::planes; ++plane)
-        hand_down<Quads>(word_[plane][Quads::quad_of(step)][place / Quads::parts], place % Quads::parts, b[plane]);
+      for (int plane = 0; plane < Quads::planes; ++plane) {
+        const u64 word = word_[plane][Quads::quad_of(step)][place / Quads::parts];
+        b[plane][0] = static_cast<u32>(word), b[plane][1] = static_cast<u32>(word >> 32);
+        hand_down<Quads>(b[plane], place % Quads::parts);
+      }
     }
 
     // The words of the next streamed quad.
@@ -232,8 +189,8 @@ class HeldExchange {
     bool nonfinite_ = false;
   };
 
-  // Publishes entry thread + i * THREADS of this CTA's slice for i = 0, 1, ... as state number `step`. By all threads,
-  // which must have met since the last product. False: this CTA has given up, and nothing is published.
+  // Publishes the entries that this thread owns as state number `step`. By all threads that share out the slice, which must
+  // have met since the last product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
     const bool gave_up = ring_.gave_up(step);  // waited for together with the first shuffle
     const int slot = slot_at(step);

@@ -21,7 +21,11 @@
 extern __shared__ __align__(16) unsigned char memory[];
 
 #if HELD_STATE
+#if COUNTED
+using HExchange = CountedExchange<Hh>;
+#else
 using HExchange = HeldExchange<Hh, H_WORD>;
+#endif
 using OutExchange = HExchange;
 using YOutputs = OwnOutputs<HExchange>;
 #else
@@ -47,7 +51,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   u32* const barriers = a.control + Control::barriers + role.group;
 
   Product<Hh> product(a.hh, cta, memory + HH_WEIGHTS_AT);
+#if COUNTED
+  HExchange h_exchange(a, role, shared);
+#else
   HExchange h_exchange(ring_of_h(a, role, groups, shared + RING_AT), role, barriers, given_up, a.poll_wait);
+#endif
   const Owned<HExchange> h_own(a, a.output_map, cta, first_entry);
 #if PROJECTED
   unsigned char* const out_image = memory + OUT_IMAGE_AT;
@@ -59,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   const Owned<HExchange>& own = h_own;
 #endif
 
-  for (int i = threadIdx.x; i < SUMS_AT / 4; i += THREADS) reinterpret_cast<u32*>(memory)[i] = 0;
+  for (int i = threadIdx.x; i < COUNTERS_AT / 4; i += THREADS) reinterpret_cast<u32*>(memory)[i] = 0;
   meet();  // in a cluster, so that nobody stores to a ring before it is cleared
   float c[OutExchange::entries_a_thread] = {}, n_bias[OutExchange::entries_a_thread] = {};
   own.for_each(a.unit_map, cta, first_entry, [&](int i, int unit, i64 b) {
@@ -127,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     }
     product.run(h_image, sums, h_exchange.is_nonfinite(step));
 #endif
-    __syncthreads();
+    product.meet();
 
     u32 out[OutExchange::entries_a_thread];
 #pragma unroll
@@ -181,6 +189,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     return;
   }
   // exchange: leave
+#if COUNTED
+  h_exchange.let_land();
+#endif
   // Given up: what was not computed is NaN, the state stays as it was before the launch. The last outputs are each
   // owner's to store, also here: others may have come to the end.
   for (int done = step > 0 ? step - 1 : 0; done + 1 < a.steps; ++done) y.fill(Element::nan, time_of(done));

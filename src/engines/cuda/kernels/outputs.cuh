@@ -5,7 +5,7 @@
 #include "plan.cuh"
 #include "types.cuh"
 
-// The entries of a CTA's slice that a thread owns: thread + i * THREADS.
+// The entries of a CTA's slice that a thread owns.
 template <class E>
 struct Owned {
   static constexpr int count = E::entries_a_thread;
@@ -22,14 +22,13 @@ struct Owned {
       }
     }
   }
-  __device__ __forceinline__ static int entry(int i) { return threadIdx.x + i * THREADS; }
-  __device__ __forceinline__ static bool is_any(int i) { return entry(i) < E::entries; }
+  __device__ __forceinline__ static bool is_any(int i) { return E::entry(i) < E::entries; }
   __device__ __forceinline__ static int batch_entry(int i, int first_entry) { return first_entry + in_group(i); }
   __device__ __forceinline__ static int unit_at(int i, int cta) {  // index in the map
     return cta * (E::entries / GROUP_BATCH) + unit(i);
   }
-  __device__ __forceinline__ static int unit(int i) { return E::unit_of(entry(i)); }       // of the slice
-  __device__ __forceinline__ static int in_group(int i) { return E::batch_of(entry(i)); }  // of the group's batch
+  __device__ __forceinline__ static int unit(int i) { return E::unit_of(E::entry(i)); }       // of the slice
+  __device__ __forceinline__ static int in_group(int i) { return E::batch_of(E::entry(i)); }  // of the group's batch
   // visit(i, unit, batch entry) of the entries that there are.
   template <class Visit>
   __device__ __forceinline__ void for_each(const int* map, int cta, int first_entry, Visit&& visit) const {

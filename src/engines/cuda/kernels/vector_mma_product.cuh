@@ -44,6 +44,8 @@ class Product {
   __device__ __forceinline__ static void add_sums(u32 sums, const u32 (&places)[GATES], float (&total)[GATES]) {
     WarpSums<M>::add(sums, places[0], total);
   }
+  // Between the sums' leaving and their adding up.
+  __device__ __forceinline__ static void meet() { __syncthreads(); }
 
   // `nonfinite`: the state holds a NaN or an infinity.
   __device__ __forceinline__ void run(const unsigned char* image, u32 sums, bool nonfinite) {

@@ -9,6 +9,7 @@ struct Status {
   u32 timestep;  // of the run, counted from its first
   u32 cta;       // that gave up
   u32 word;      // of the ring, for which it waited: its index in 128-bit units within the group's slot
+  static constexpr u32 no_word = ~0u;  // it waited for all words together
   volatile u32* on_host;  // becomes 1: what the host can look at without waiting for a stream
 };
 constexpr u32 abort_deadline = 1, abort_rendezvous = 2;

@@ -1,0 +1,49 @@
+// How words of the state lie in a ring, where tensor cores take it from there (dense-mma), and what a lane has of them.
+//
+// A word is four neighbouring units of one batch entry. Operand B has room for 8 batch entries, a lane for each and
+// four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next steps' words.
+#pragma once
+
+#include "mma.cuh"
+
+// Which quad of a lane holds the words of which steps. `M` is the matrix that reads the state (plan.cuh), `W` its word.
+template <class M, Word W>
+struct HeldQuads {
+  static constexpr int planes = M::Image::planes;  // of 8 batch entries
+  static constexpr int entries = planes > 1 ? 8 : power_of_two_from(GROUP_BATCH);
+  static constexpr int parts = 8 / entries;  // steps side by side in a warp's lanes
+  static constexpr int words = W == Word::tag ? 1 : 2;  // a quad; a tag takes the upper half
+  static constexpr int steps = words * parts;           // a quad
+  static constexpr int held_steps = M::held_steps, streamed_steps = M::steps - held_steps;
+  static constexpr int held = divide_up(held_steps, steps);  // quads of a lane, of a plane
+  static constexpr int streamed = divide_up(streamed_steps, steps);
+  static constexpr int a_plane = held + streamed;
+  static constexpr int a_lane = planes * a_plane;
+  static constexpr int a_slot = M::column_warps * 32 * a_lane;  // of a group: [column warp][plane][quad][lane]
+
+  // Of a step: its quad of a plane, and its place among the quad's: word * parts + part.
+  __device__ __forceinline__ static int quad_of(int step) {
+    return step < held_steps ? step / steps : held + (step - held_steps) / steps;
+  }
+  __device__ __forceinline__ static int place_in_quad(int step) {
+    return step < held_steps ? step % steps : (step - held_steps) % steps;
+  }
+  // Of lane l: batch entry of a plane, which of the steps side by side; l % 4: which four units of 16.
+  __device__ __forceinline__ static int entry_of_lane(int lane) { return lane / 4 % entries; }
+  __device__ __forceinline__ static int part_of_lane(int lane) { return lane / 4 / entries; }
+  __device__ __forceinline__ static int lane_of(int entry, int part, int four) { return (part * entries + entry) * 4 + four; }
+  // Of a batch entry and of four units of a column warp, the first of which is its `unit`th: in 64-bit words of a slot.
+  __device__ __forceinline__ static int word_at(int column_warp, int unit, int b) {
+    const int step = unit / 16, place = place_in_quad(step);
+    const int quad = (column_warp * planes + b / 8) * a_plane + quad_of(step);
+    return 2 * (quad * 32 + lane_of(b % 8, place % parts, unit % 16 / 4)) + place / parts;
+  }
+};
+
+// Operand B, of what lanes have of a step's state, from those that have its part. What it has of entries that there are not is
+// anything.
+template <class Quads>
+__device__ __forceinline__ void hand_down(u32 (&b)[2], int part) {
+#pragma unroll
+  for (int i = 0; i < 2 && part > 0; ++i) b[i] = __shfl_down_sync(~0u, b[i], part * Quads::entries * 4);
+}

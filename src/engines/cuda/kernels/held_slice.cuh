@@ -1,0 +1,23 @@
+// Which entries of its CTA's slice of the state a thread owns, where tensor cores take the state from the ring's words
+// (dense-mma): updates their cells, and has them when they are published.
+#pragma once
+
+#include "mma.cuh"
+
+template <class M>
+struct HeldSlice {
+  static constexpr int entries = M::Image::units_a_cta * GROUP_BATCH;
+  // The threads of a CTA share out its slice, or those of a warp what its whole rows are.
+  static constexpr int owners = M::whole_rows ? 32 : THREADS;
+  static constexpr int entries_of_owners = M::whole_rows ? M::units_a_warp * GROUP_BATCH : entries;
+  static constexpr int entries_a_thread = divide_up(entries_of_owners, owners);
+
+  // From `entries` on: none.
+  __device__ __forceinline__ static int entry(int i) {
+    const int owned = threadIdx.x % owners + i * owners;
+    return owned < entries_of_owners ? threadIdx.x / owners * entries_of_owners + owned : entries;
+  }
+  // Four neighbouring lanes have a word.
+  __device__ __forceinline__ static int unit_of(int entry) { return entry / (4 * GROUP_BATCH) * 4 + entry % 4; }
+  __device__ __forceinline__ static int batch_of(int entry) { return entry / 4 % GROUP_BATCH; }
+};
