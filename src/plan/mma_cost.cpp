@@ -38,8 +38,8 @@ constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
-// Whole rows in a cluster, fp16: 40 plans of LSTM 128 to 512, GRU 256 to 512 and tanh 256 to 1024 at batch 1
-// to 8 on an H200, 2026-11-29, all but four within 10 %. A store of one warp to one CTA, a read of a step's
+// Whole rows in a cluster, fp16: 42 plans of LSTM 128 to 512, GRU 256 to 512 and tanh 256 to 1024 at batch 1
+// to 8 on an H200, 2026-11-29, all but seven within 10 %. A store of one warp to one CTA, a read of a step's
 // state by one warp and a product each take their time of an SM, whichever warp it is. Words take some where
 // they are many, in all or of a warp.
 constexpr double counted_us = 0.19, counted_us_a_store = 0.001, counted_wide_us = 0.03;

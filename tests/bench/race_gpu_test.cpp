@@ -73,7 +73,8 @@ TEST(Shapes, AFileHasComments) {
 }
 
 TEST(Shapes, TheListsOfTheRaceCanBeRead) {
-  for (const char* name : {"gpu.txt", "gpu_ablation.txt", "gpu_curves.txt", "gpu_long.txt"})
+  for (const char* name :
+       {"gpu.txt", "gpu_ablation.txt", "gpu_curves.txt", "gpu_half.txt", "gpu_long.txt", "gpu_small.txt"})
     EXPECT_FALSE(read_cases(std::filesystem::path(SPRNN_BENCH_FOLDER) / "shapes" / name).empty()) << name;
 }
 
