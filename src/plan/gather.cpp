@@ -17,12 +17,13 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   GatherPlan plan;
   for (const Candidate& candidate : candidates(problem, gpu, wishes)) {
     for (const bool in_cluster : gpu::cluster_choices(candidate.ctas, gpu, wishes)) {
+      const std::string text = fmt::format("{}{}", candidate.text(), gpu::cluster_text(in_cluster));
       const std::string reason = fitter.fit(candidate, in_cluster, plan);
       if (reason.empty()) {
-        ranking.offer(candidate.text(), candidate.groups, fmt::format("{} lanes", candidate.lanes), plan,
+        ranking.offer(text, candidate.groups, fmt::format("{} lanes", candidate.lanes), plan,
                       cost(plan, problem, direction, gpu));
       } else {
-        ranking.refuse(candidate.text(), candidate.groups, reason);
+        ranking.refuse(text, candidate.groups, reason);
       }
     }
   }

@@ -35,6 +35,10 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 
 // Whether to try a group as a cluster.
 [[nodiscard]] std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes);
+// What a candidate's text says of it.
+[[nodiscard]] constexpr std::string_view cluster_text(bool in_cluster) noexcept {
+  return in_cluster ? ", in a cluster" : "";
+}
 
 // All but the counts of groups, CTAs and warps, which are set, and the two budgets. Returns why the group
 // cannot be a cluster, if it shall be one; else nothing.

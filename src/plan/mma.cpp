@@ -230,12 +230,13 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   MmaPlan plan;
   for (const Candidate& candidate : all) {
     for (const bool in_cluster : gpu::cluster_choices(candidate.ctas, gpu, wishes)) {
+      const std::string text = fmt::format("{}{}", candidate.text(), gpu::cluster_text(in_cluster));
       const std::string reason = fit(candidate, in_cluster, problem, direction, gpu, wishes, plan);
       if (reason.empty()) {
-        ranking.offer(candidate.text(), candidate.groups, candidate.warps_text(), plan,
+        ranking.offer(text, candidate.groups, candidate.warps_text(), plan,
                       cost(plan, problem, direction, gpu));
       } else {
-        ranking.refuse(candidate.text(), candidate.groups, reason);
+        ranking.refuse(text, candidate.groups, reason);
       }
     }
   }
