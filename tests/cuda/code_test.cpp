@@ -49,7 +49,15 @@ TEST(SourceHash, DependsOnTheKernelAndThePlan) {
 }
 
 TEST(KernelsOf, AreEachKernelOnce) {
-  EXPECT_EQ(kernels_of(small_plan(gru_cell()), 90).size(), 4U);  // input, sides of the L2, stamped, tagged
+  const auto count = [](GpuStrategy strategy, int capability) {
+    const test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16};
+    const Plan plan =
+        make_plan(describe(test::random_model(spec), 1), find_device("h100"), {{}, {.strategy = strategy}});
+    return kernels_of(plan, capability).size();
+  };
+  EXPECT_EQ(count(GpuStrategy::gather, 90), 4U);     // input, sides of the L2, stamped, tagged
+  EXPECT_EQ(count(GpuStrategy::dense_mma, 90), 3U);  // words that are counted carry any state
+  EXPECT_EQ(count(GpuStrategy::dense_mma, 80), 4U);  // no clusters, so through the L2
   test::ModelSpec spec;
   spec.cell = gru_cell();
   spec.directions = test::Directions::both;

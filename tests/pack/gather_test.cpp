@@ -226,13 +226,15 @@ TEST(Report, BankOrderSavesWavefronts) {
 
 TEST(Report, BalanceAndPadding) {
   const Model even = random_model({.dtype = DType::fp16, .input = 4, .hidden = 1024, .density = 0.3});
-  const Packed packed = pack_for(even, "h100", 4);
+  const GpuWishes gather{.strategy = GpuStrategy::gather};
+  const Packed packed = pack_for(even, "h100", 4, gather);
   EXPECT_LT(figure(packed, "w_hh balance between CTAs, most / mean non-zeros"), 1.05);
   EXPECT_LT(figure(packed, "w_hh padding"), 35.0);
   EXPECT_GT(figure(packed, "w_hh slots a lane, registers"), 0.0);
   const Model skewed = random_model(
       {.dtype = DType::fp16, .input = 4, .hidden = 1024, .density = 0.2, .mask = Mask::skewed_rows});
-  EXPECT_LT(figure(pack_for(skewed, "h100", 4), "w_hh balance between CTAs, most / mean non-zeros"), 1.3);
+  EXPECT_LT(figure(pack_for(skewed, "h100", 4, gather), "w_hh balance between CTAs, most / mean non-zeros"),
+            1.3);
 }
 
 TEST(Balance, CapsUnitsAndPlacesEachOnce) {
@@ -259,7 +261,8 @@ TEST(Balance, CapsUnitsAndPlacesEachOnce) {
 TEST(Pack, WeightsThatThePlanHasNoRoomForAreRefused) {
   const Model sparse = random_model({.dtype = DType::fp16, .hidden = 64, .density = 0.1, .seed = 1});
   const Model dense = random_model({.dtype = DType::fp16, .hidden = 64, .density = 0.9, .seed = 2});
-  const Plan plan = make_plan(describe(sparse, 2), find_device("h100"));
+  const Plan plan =
+      make_plan(describe(sparse, 2), find_device("h100"), {{}, {.strategy = GpuStrategy::gather}});
   try {
     (void)pack(dense, plan);
     FAIL();
