@@ -55,12 +55,11 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 // whole rows, each of tiles of its own; 0: not so.
 std::set<int> widths(const Problem& problem, int gates, const GpuDescription& gpu, const GpuWishes& wishes,
                      int groups, bool gathered, int whole) {
-  constexpr int most_tiles_a_warp = 4;
   const int sharing = mma_sharing_units(gates), multiple = gathered ? sharing : held_units;
   const auto units = static_cast<int>(problem.hidden_size);
   std::set<int> all;
   if (whole > 0 && !wishes.ctas) {
-    for (int tiles = 1; tiles <= most_tiles_a_warp; ++tiles) {
+    for (int tiles = 1; tiles <= most_tiles / whole; ++tiles) {
       const int width = whole * tiles * sharing;
       if (divide_up(units, width) <= gpu.sm_count / groups) all.insert(width);
     }
@@ -224,8 +223,12 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   };
   if (const std::string reason = missing(problem, direction, gathered); !reason.empty()) refuse(reason);
   const std::vector<Candidate> all = candidates(problem, direction, gpu, wishes, gathered);
-  if (all.empty())
-    refuse(fmt::format("a group asks late only for more than {} batch entries", plane_entries));
+  if (all.empty()) {
+    refuse(wishes.asks_late
+               ? fmt::format("a group asks late only for more than {} batch entries", plane_entries)
+               : fmt::format("warps of whole rows need more CTAs a group than {}",
+                             gpu.sm_count / wishes.groups.value_or(1)));
+  }
   gpu::Ranking ranking;
   MmaPlan plan;
   for (const Candidate& candidate : all) {

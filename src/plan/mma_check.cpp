@@ -65,7 +65,8 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
       expect(
           (plan.warps - 1) * layout.w_hh.units_a_warp() < plan.units_a_cta, "row_parts", plan.row_parts,
           fmt::format("1 to {}: {} units a CTA leave a warp without rows", most_row_parts, plan.units_a_cta));
-      expect(plan.steps.l2 == 0 && !plan.asks_late, "steps.l2", plan.steps.l2, "0 with whole rows a warp");
+      expect(plan.steps.l2 == 0, "steps.l2", plan.steps.l2, "0 with whole rows a warp");
+      expect(!plan.asks_late, "asks_late", 1, "0 with whole rows a warp");
     }
     // Both slots of all groups' rings, in 64-bit words: the kernel counts them in 32 bits.
     const std::int64_t words = 4 * plan.groups * layout.w_hh.ring_quads(plan.group_batch, ExchangeWord::tag);

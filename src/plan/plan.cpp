@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "plan/gpu_search.hpp"
 #include "plan/problem_check.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
@@ -67,7 +68,7 @@ DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direc
   for (auto plan = plans.begin(); plan != plans.end(); ++plan) {
     if (plan == best) continue;
     const std::string text = choice_text(*plan);
-    others.push_back({text.substr(0, text.find(';')),
+    others.push_back({text.substr(0, text.find(';')) += gpu::cluster_text(plan->gpu().in_cluster),
                       fmt::format("predicted {:.2f} us a timestep, the chosen plan {:.2f}",
                                   plan->microseconds(), best->microseconds()),
                       plan->microseconds()});

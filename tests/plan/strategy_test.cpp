@@ -78,6 +78,34 @@ TEST(Strategy, AWishThatOneHasChoosesIt) {
   EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan_for(spec, 4, {.lanes = 8}).directions[0].choice));
 }
 
+TEST(Strategy, WhetherACandidateIsInAClusterIsSaid) {
+  const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 256, .density = 1.0};
+  const auto rejected = [&](bool in_cluster) {
+    return plan_for(spec, 1, {.ctas = 16, .in_cluster = in_cluster}).directions[0].rejected;
+  };
+  const std::vector<Rejected> in_cluster = rejected(true), through_l2 = rejected(false);
+  EXPECT_GE(in_cluster.size(), 3U);
+  for (const Rejected& other : in_cluster)
+    EXPECT_TRUE(other.microseconds == 0.0 || other.candidate.ends_with(", in a cluster")) << other.candidate;
+  for (const Rejected& other : through_l2)
+    EXPECT_EQ(other.candidate.find("cluster"), std::string::npos) << other.candidate;
+}
+
+TEST(Strategy, WholeRowsThatNeedMoreCtasAreRefusedByName) {
+  const Model model = test::random_model({.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 256});
+  Device device = find_device("h100");
+  std::get<GpuDescription>(device.description).sm_count = 2;
+  try {
+    (void)make_plan(describe(model, 1), device,
+                    {{}, {.strategy = GpuStrategy::dense_mma, .warps = 4, .row_parts = 4}});
+    ADD_FAILURE() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_NE(std::string(error.what()).find("need more CTAs a group than 2"), std::string::npos)
+        << error.what();
+  }
+}
+
 // The ring of a cluster lies in shared memory; where it does not fit, the group is none.
 TEST(Strategy, ARingInSharedMemoryIsCounted) {
   const Model model = test::random_model({.cell = tanh_cell(), .dtype = DType::fp16, .hidden = 400});

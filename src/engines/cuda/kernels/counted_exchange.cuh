@@ -100,7 +100,7 @@ class CountedExchange : public HeldSlice<M> {
     return !gave_up;
   }
 
-  // For who gave up: words may be under way that it did not wait for. Their way takes less than a microsecond.
+  // For who gave up: words may be under way that it did not wait for. Their way takes less than a tenth of this.
   __device__ __forceinline__ void let_land() const {
     const i64 begin = clock64();
     while (clock64() - begin < 50000) {
