@@ -31,6 +31,8 @@ struct MatrixSummary {
   std::int64_t tile_slots = 0;     // slots that the cpu layout `tile` needs, summed over groups
   // Of W_hh, columns that hold a non-zero in each block of mma_sharing_units units; empty where not known.
   std::vector<std::int32_t> shared_columns = {};
+  // Of W_hh, the most non-zeros that a row has in columns 4 k to 4 k + 3; empty where not known.
+  std::optional<int> most_of_four = std::nullopt;
 
   [[nodiscard]] std::int64_t nonzeros() const noexcept;
   [[nodiscard]] double density() const noexcept;  // 0 for an empty matrix

@@ -12,6 +12,7 @@ namespace sprnn {
 enum class GpuStrategy : std::uint8_t {
   gather,      // non-zeros as pairs: plan_gather.hpp
   dense_mma,   // all weights, for tensor cores: plan_mma.hpp
+  sparse_mma,  // for sparse tensor cores: 2 of each 4 neighbouring columns
   vector_mma,  // for tensor cores, the columns that units share
 };
 
@@ -21,11 +22,11 @@ enum class InputStorage : std::uint8_t { dense, csr };
 // How an exchanged word says to which timestep it belongs.
 enum class ExchangeWord : std::uint8_t {
   stamp,  // one bit that a bounded (or non-negative) value leaves free
-  tag,    // 7 halves (dense-mma: 4) or 3 floats and a tag in 128 bits
+  tag,    // 7 halves (dense-mma and sparse-mma: 4) or 3 floats and a tag in 128 bits
 };
 
 [[nodiscard]] std::string_view to_string(
-    GpuStrategy strategy) noexcept;  // "gather", "dense-mma", "vector-mma"
+    GpuStrategy strategy) noexcept;  // "gather", "dense-mma", "sparse-mma", "vector-mma"
 // Throws Error(invalid_argument) for a name that is none.
 [[nodiscard]] GpuStrategy parse_gpu_strategy(std::string_view name);
 [[nodiscard]] std::string_view to_string(InputStorage storage) noexcept;  // "dense", "csr"
@@ -40,9 +41,10 @@ struct RegisterBudget {
 
 struct SharedBudget {
   std::int64_t available = 0;  // bytes a CTA
-  std::int64_t state = 0;      // h (and the unprojected output) as the products read it; dense-mma: none
-  std::int64_t ring = 0;       // of the exchange in a cluster
-  std::int64_t sums = 0;       // of rows, from the threads that add to those that update cells
+  std::int64_t state =
+      0;  // h (and the unprojected output) as the products read it; dense-mma and sparse-mma: none
+  std::int64_t ring = 0;  // of the exchange in a cluster
+  std::int64_t sums = 0;  // of rows, from the threads that add to those that update cells
   std::int64_t weights = 0;
   [[nodiscard]] std::int64_t total() const noexcept { return state + ring + sums + weights; }
   bool operator==(const SharedBudget&) const = default;
@@ -76,8 +78,8 @@ struct GpuWishes {
   std::optional<int> ctas = std::nullopt;  // a group; fewer where the units do not fill as many evenly
   std::optional<int> group_batch = std::nullopt;
   std::optional<int> warps = std::nullopt;
-  std::optional<int> row_parts = std::nullopt;   // dense-mma
-  std::optional<bool> asks_late = std::nullopt;  // dense-mma
+  std::optional<int> row_parts = std::nullopt;   // dense-mma, sparse-mma
+  std::optional<bool> asks_late = std::nullopt;  // dense-mma, sparse-mma
   std::optional<int> lanes = std::nullopt;       // gather: of a row group of W_hh
   std::optional<int> poll_wait_cycles = std::nullopt;
   std::optional<bool> stamps = std::nullopt;

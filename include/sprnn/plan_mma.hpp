@@ -1,11 +1,14 @@
-// The GPU strategies dense-mma and vector-mma: weights as fragments of tensor-core products (mma.m16n8k16),
-// on chip as far as they fit; the hidden state of vector-mma in shared memory, that of dense-mma in the
-// registers of the warps that multiply it.
+// The GPU strategies dense-mma, sparse-mma and vector-mma: weights as fragments of tensor-core products
+// (mma.m16n8k16), on chip as far as they fit; the hidden state of vector-mma in shared memory, that of the
+// others in the registers of the warps that multiply it.
 //
 // Each CTA owns some units. Their rows, unit after unit, form tiles of 16; in vector-mma each those of the
 // units that share columns, and empty rows up to 16. The columns of a tile go by steps of 16, shared out
 // evenly to the warps; a fragment is a tile's 16 x 16 weights of one step, four registers a lane. A step
 // costs the same for 1 to 8 batch entries.
+//
+// sparse-mma is dense-mma of rows that have at most 2 non-zeros in each 4 neighbouring columns (pattern 2:4):
+// steps have 32 columns, of which a fragment holds 16 weights a row and where they belong (mma.sp.m16n8k32).
 //
 // Many tiles or batch entries have too many sums for the registers of a warp: then the tiles are shared out
 // too, to `row_parts` parts of the warps, each of which reads the whole state. With as many parts as warps a
@@ -28,15 +31,20 @@ struct MmaSteps {
 };
 
 struct MmaPlan : GpuPlan {
-  bool gathered = false;  // vector-mma: each tile has columns of its own; else dense-mma: all columns
-  int units_a_cta = 0;    // a multiple of 4 in dense-mma, of those that share columns in vector-mma
-  // dense-mma: of the warps, 1, 2 or as many as there are; 2: the first half has the first half of the tiles
+  bool gathered = false;  // vector-mma: each tile has columns of its own; else all columns
+  bool sparse = false;    // sparse-mma: 2 of 4 of them
+  int units_a_cta = 0;    // a multiple of those that share columns in vector-mma, else of 4
+  // Not vector-mma: of the warps, 1, 2 or as many as there are; 2: the first half has the first half of the
+  // tiles
   int row_parts = 1;
   MmaSteps steps;
   int kept_steps = 0;  // of the l2 ones, which the L2 is asked to keep where it has no room for all
-  // dense-mma: a warp asks for the state of a step shortly before its product also where the weights are on
-  // chip; else for that of all those at once.
+  // Not vector-mma: a warp asks for the state of a step shortly before its product also where the weights are
+  // on chip; else for that of all those at once.
   bool asks_late = false;
+  [[nodiscard]] GpuStrategy strategy() const noexcept {
+    return gathered ? GpuStrategy::vector_mma : sparse ? GpuStrategy::sparse_mma : GpuStrategy::dense_mma;
+  }
   bool operator==(const MmaPlan&) const = default;
 };
 

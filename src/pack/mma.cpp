@@ -1,8 +1,9 @@
-// Packing for strategies dense-mma and vector-mma: units to positions, rows to tiles, columns to steps; and
-// back.
+// Packing for strategies dense-mma, sparse-mma and vector-mma: units to positions, rows to tiles, columns to
+// steps; and back.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "base/parallel.hpp"
@@ -41,31 +42,73 @@ class Packer {
         layout_.gathered ? columns_of(cta, tile) : all_columns(cta, tile);
     const std::int64_t* next = columns.data();
     for (int warp = 0; warp < layout_.column_warps(); ++warp) {
-      for (int step = 0; step < layout_.steps.total(); ++step, next += step_columns) {
+      for (int step = 0; step < layout_.steps.total(); ++step, next += layout_.step_columns()) {
         const Fragment at{cta, warp, step, tile};
-        std::uint16_t* const halves = halves_[static_cast<size_t>(layout_.place_of(step))];
-        for (int k = 0; k < step_columns; ++k) {
-          if (layout_.gathered) {
-            for (const int lane : {k, k + step_columns})
-              halves[layout_.column_half(at, lane)] = static_cast<std::uint16_t>(next[k]);
-          }
-          if (next[k] >= matrix_.cols) continue;
-          for (int r = 0; r < tile_rows; ++r) {
-            const std::int64_t row = layout_.row(cta, tile, r);
-            if (row < 0) continue;
-            halves[layout_.weight_half(at, r, k)] =
-                static_cast<std::uint16_t>(to_bits(dtype_, matrix_.row(row)[next[k]]));
-          }
+        if (layout_.sparse) {
+          pack_pairs(at, next);
+        } else {
+          pack_fragment(at, next);
         }
       }
     }
+  }
+
+  // `columns`: of a step.
+  void pack_fragment(Fragment at, const std::int64_t* columns) {
+    std::uint16_t* const halves = halves_of(at);
+    for (int k = 0; k < operand_columns; ++k) {
+      if (layout_.gathered) {
+        for (const int lane : {k, k + operand_columns})
+          halves[layout_.column_half(at, lane)] = static_cast<std::uint16_t>(columns[k]);
+      }
+      for (int r = 0; r < tile_rows; ++r) {
+        if (const std::uint16_t bits = weight(at, r, columns[k]); bits != 0)
+          halves[layout_.weight_half(at, r, k)] = bits;
+      }
+    }
+  }
+
+  void pack_pairs(Fragment at, const std::int64_t* columns) {
+    std::uint16_t* const halves = halves_of(at);
+    for (int r = 0; r < tile_rows; ++r) {
+      for (int g = 0; g < layout_.step_columns() / 4; ++g) {
+        const std::int64_t* const four = columns + std::ptrdiff_t{4} * g;
+        unsigned used = 0;
+        for (int i = 0; i < 4; ++i) used |= (weight(at, r, four[i]) != 0 ? 1U : 0U) << i;
+        if (std::popcount(used) > weights_of_four) {
+          throw Error(
+              ErrorCode::invalid_argument,
+              fmt::format("w_hh: row {} has {} non-zeros in columns {} to {}, the plan takes {}; make a "
+                          "plan for these weights",
+                          layout_.row(at.cta, at.tile, r), std::popcount(used), four[0],
+                          std::min(four[3], matrix_.cols - 1), weights_of_four));
+        }
+        const Pair pair = pair_of(used);
+        for (int i = 0; i < weights_of_four; ++i) {
+          const int column = pair[static_cast<size_t>(i)];
+          halves[layout_.weight_half(at, r, weights_of_four * g + i)] = weight(at, r, four[column]);
+          halves[layout_.pair_half(at, r, g)] = static_cast<std::uint16_t>(
+              halves[layout_.pair_half(at, r, g)] | column << (MatrixLayout::pair_shift(g) + 2 * i));
+        }
+      }
+    }
+  }
+
+  [[nodiscard]] std::uint16_t* halves_of(Fragment at) const {
+    return halves_[static_cast<size_t>(layout_.place_of(at.step))];
+  }
+  // The bit pattern of a row of a tile, 0 where the matrix has no such row or column.
+  [[nodiscard]] std::uint16_t weight(Fragment at, int r, std::int64_t column) const {
+    const std::int64_t row = layout_.row(at.cta, at.tile, r);
+    if (row < 0 || column >= matrix_.cols) return 0;
+    return static_cast<std::uint16_t>(to_bits(dtype_, matrix_.row(row)[column]));
   }
 
   [[nodiscard]] std::vector<std::int64_t> all_columns(int cta, int tile) const {
     std::vector<std::int64_t> columns;
     for (int warp = 0; warp < layout_.column_warps(); ++warp) {
       for (int step = 0; step < layout_.steps.total(); ++step) {
-        for (int k = 0; k < step_columns; ++k)
+        for (int k = 0; k < layout_.step_columns(); ++k)
           columns.push_back(layout_.dense_column({cta, warp, step, tile}, k));
       }
     }
@@ -74,7 +117,7 @@ class Packer {
 
   // What the steps of all warps read, one after the other. A unit's position is its number.
   [[nodiscard]] std::vector<std::int64_t> columns_of(int cta, int tile) const {
-    const std::int64_t room = std::int64_t{layout_.column_warps()} * layout_.steps.total() * step_columns;
+    const std::int64_t room = std::int64_t{layout_.column_warps()} * layout_.steps.total() * operand_columns;
     std::vector<std::int64_t> columns;
     for (std::int64_t column = 0; column < matrix_.cols; ++column) {
       for (int r = 0; r < tile_rows; ++r) {
@@ -124,7 +167,7 @@ void unpack(const std::vector<Section>& sections, const DirectionPlan& direction
   const MmaPlan& plan = std::get<MmaPlan>(direction_plan.choice);
   const View view = make_view(sections, plan, problem, gpu::problem_of(direction_plan, problem));
   view.for_each_fragment([&](Fragment at) {
-    for (int k = 0; k < step_columns; ++k) {
+    for (int k = 0; k < view.layout.w_hh.step_columns(); ++k) {
       const std::int32_t column = view.column(view.position(at, k));
       for (int r = 0; column >= 0 && r < tile_rows; ++r) {
         const std::int64_t row = view.layout.w_hh.row(at.cta, at.tile, r);
@@ -142,20 +185,21 @@ std::vector<PackFigure> report(const std::vector<Section>& sections, const Direc
   const View view = make_view(sections, std::get<MmaPlan>(direction_plan.choice), problem, direction);
   const MatrixLayout& layout = view.layout.w_hh;
   std::int64_t fragments = 0, packed = 0;
-  std::array<std::int64_t, step_columns> positions{};
+  std::array<std::int64_t, operand_columns> positions{};
   view.for_each_fragment([&](Fragment at) {
-    for (int k = 0; k < step_columns; ++k) positions[static_cast<size_t>(k)] = view.position(at, k);
+    for (int k = 0; layout.gathered && k < operand_columns; ++k)
+      positions[static_cast<size_t>(k)] = view.position(at, k);
     packed += wavefronts(positions);
     ++fragments;
   });
-  const double stored = static_cast<double>(fragments) * tile_rows * step_columns;
+  const double stored = static_cast<double>(fragments) * tile_rows * operand_columns;
   const auto nonzeros = static_cast<double>(direction.w_hh.nonzeros());
   std::vector<PackFigure> figures{
       {"w_hh zeros among what is multiplied", 100.0 * (stored - nonzeros) / stored, "%"}};
   if (layout.gathered) {  // else no column is read from shared memory
     figures.push_back({"w_hh wavefronts a step's columns, as packed",
                        static_cast<double>(packed) / static_cast<double>(fragments), ""});
-    figures.push_back({"w_hh wavefronts a step's columns, at best", step_columns / column_phases, ""});
+    figures.push_back({"w_hh wavefronts a step's columns, at best", operand_columns / column_phases, ""});
   }
   for (const Place place : places) {
     figures.push_back({fmt::format("w_hh steps a warp, {}", gpu::to_string(place)),

@@ -29,7 +29,7 @@ std::vector<std::int64_t> arrange_columns(std::span<const std::int64_t> columns,
   }
   for (std::int64_t i = 0; i < room; ++i) {
     std::int64_t& column = arranged[static_cast<size_t>(i)];
-    if (column == empty) column = layout.zero_position(static_cast<int>(i % step_columns));
+    if (column == empty) column = layout.zero_position(static_cast<int>(i % operand_columns));
   }
   return arranged;
 }

@@ -31,7 +31,8 @@ class Checker {
   void run() {
     view_.for_each_fragment([&](Fragment at) {
       if (layout_.gathered) check_columns(at);
-      for (int k = 0; k < step_columns; ++k) check_weights(at, k);
+      if (layout_.sparse) check_pairs(at);
+      for (int k = 0; k < layout_.step_columns(); ++k) check_weights(at, k);
     });
     for (size_t row = 0; row < nonzeros_.size(); ++row) {
       if (nonzeros_[row] != summary_.row_nonzeros[row]) {
@@ -50,10 +51,10 @@ class Checker {
   // Each a column that the tile has not had, or the zeros that belong to its place.
   void check_columns(Fragment at) {
     const std::int64_t tile = std::int64_t{at.cta} * layout_.tiles + at.tile;
-    for (int k = 0; k < step_columns; ++k) {
+    for (int k = 0; k < operand_columns; ++k) {
       const std::int64_t position = view_.position(at, k);
-      if (view_.in(at)[layout_.column_half(at, k + step_columns)] != position)
-        fail(at, "column {}: lanes {} and {} differ", k, k, k + step_columns);
+      if (view_.in(at)[layout_.column_half(at, k + operand_columns)] != position)
+        fail(at, "column {}: lanes {} and {} differ", k, k, k + operand_columns);
       if (position == layout_.zero_position(k)) continue;
       if (view_.column(position) < 0) fail(at, "column {} reads position {}, where no unit is", k, position);
       std::int64_t& last = last_tile_[static_cast<size_t>(position)];
@@ -65,6 +66,33 @@ class Checker {
     for (int lane = 0; lane < warp_lanes; ++lane) {
       if (view_.in(at)[layout_.column_half(at, lane) + 1] != 0)
         fail(at, "lane {}: the spare half word is not zero", lane);
+    }
+  }
+
+  // Ascending, and those that pack takes for these weights.
+  void check_pairs(Fragment at) {
+    for (int r = 0; r < tile_rows; ++r) {
+      for (int g = 0; g < layout_.step_columns() / 4; ++g) {
+        const Pair pair = view_.pair(at, r, g);
+        unsigned used = 0;
+        for (int i = 0; i < weights_of_four; ++i) {
+          if (view_.in(at)[layout_.weight_half(at, r, weights_of_four * g + i)] != 0)
+            used |= 1U << pair[static_cast<size_t>(i)];
+        }
+        if (pair[0] >= pair[1] || pair != pair_of(used))
+          fail(at, "row {}, columns {} to {}: weights of the {}th and {}th", r, 4 * g, 4 * g + 3, pair[0],
+               pair[1]);
+      }
+    }
+    // Of an odd number of tiles the last has half of the lanes to spare.
+    const int tile = at.tile % layout_.tiles_a_warp();
+    if (tile % 2 == 1 || tile + 1 < layout_.tiles_a_warp()) return;
+    constexpr int two_lanes = 4;  // half words
+    for (int r = 0; r < tile_rows; ++r) {
+      for (const int g : {0, 4}) {
+        if (view_.in(at)[layout_.pair_half(at, r, g) + two_lanes] != 0)
+          fail(at, "row {}: a spare half word is not zero", r);
+      }
     }
   }
 

@@ -1,4 +1,5 @@
-// The sections of a direction packed by strategy dense-mma or vector-mma, seen through its layout.
+// The sections of a direction packed by strategy dense-mma, sparse-mma or vector-mma, seen through its
+// layout.
 #pragma once
 
 #include <array>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "pack/gpu_sections.hpp"
+#include "pack/mma_pair.hpp"
 #include "plan/mma_layout.hpp"
 
 namespace sprnn::mma {
@@ -18,9 +20,21 @@ struct View {
   [[nodiscard]] const std::uint16_t* in(Fragment at) const noexcept {
     return halves[static_cast<std::size_t>(layout.w_hh.place_of(at.step))];
   }
+  // sparse: of which two of its columns 4 g to 4 g + 3 row r has weights.
+  [[nodiscard]] Pair pair(Fragment at, int r, int g) const noexcept {
+    const int bits = in(at)[layout.w_hh.pair_half(at, r, g)] >> MatrixLayout::pair_shift(g);
+    return {bits & 3, bits >> 2 & 3};
+  }
   // The bit pattern at row r of the tile and column k of the step.
   [[nodiscard]] std::uint16_t weight(Fragment at, int r, int k) const noexcept {
-    return in(at)[layout.w_hh.weight_half(at, r, k)];
+    if (!layout.w_hh.sparse) return in(at)[layout.w_hh.weight_half(at, r, k)];
+    const int g = k / 4;
+    const Pair columns = pair(at, r, g);
+    for (int i = 0; i < weights_of_four; ++i) {
+      if (columns[static_cast<std::size_t>(i)] == k % 4)
+        return in(at)[layout.w_hh.weight_half(at, r, weights_of_four * g + i)];
+    }
+    return 0;
   }
   // The position that column k reads.
   [[nodiscard]] std::int64_t position(Fragment at, int k) const noexcept {

@@ -11,7 +11,8 @@ namespace sprnn {
 
 namespace {
 
-constexpr std::array strategies = {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma};
+constexpr std::array strategies = {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::sparse_mma,
+                                   GpuStrategy::vector_mma};
 
 }  // namespace
 
@@ -19,6 +20,8 @@ std::string_view to_string(GpuStrategy strategy) noexcept {
   switch (strategy) {
     case GpuStrategy::dense_mma:
       return "dense-mma";
+    case GpuStrategy::sparse_mma:
+      return "sparse-mma";
     case GpuStrategy::vector_mma:
       return "vector-mma";
     default:
@@ -31,7 +34,7 @@ GpuStrategy parse_gpu_strategy(std::string_view name) {
     if (name == to_string(strategy)) return strategy;
   }
   throw Error(ErrorCode::invalid_argument,
-              fmt::format("strategy {}: expected gather, dense-mma or vector-mma", quote(name)));
+              fmt::format("strategy {}: expected gather, dense-mma, sparse-mma or vector-mma", quote(name)));
 }
 
 std::string_view to_string(InputStorage storage) noexcept {

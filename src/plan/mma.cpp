@@ -1,5 +1,5 @@
-// The planner of strategies dense-mma and vector-mma: enumerate, filter with a reason, score, pick the
-// cheapest.
+// The planner of strategies dense-mma, sparse-mma and vector-mma: enumerate, filter with a reason, score,
+// pick the cheapest.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,10 +20,10 @@ using gpu::divide_up;
 
 struct Candidate {
   int groups = 1, ctas = 1, group_batch = 1, warps = 4, units_a_cta = 1, row_parts = 1;
-  bool gathered = false, asks_late = false;
+  GpuStrategy strategy = GpuStrategy::dense_mma;
+  bool asks_late = false;
   [[nodiscard]] std::string text() const {
-    return fmt::format("{}, {} group{} of {} CTAs, batch {} a group, {}",
-                       to_string(gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma), groups,
+    return fmt::format("{}, {} group{} of {} CTAs, batch {} a group, {}", to_string(strategy), groups,
                        groups == 1 ? "" : "s", ctas, group_batch, warps_text());
   }
   [[nodiscard]] std::string warps_text() const {
@@ -35,12 +35,14 @@ struct Candidate {
   }
 };
 
-void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes, bool gathered) {
+void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes,
+                  GpuStrategy strategy) {
   gpu::check_wishes(problem, gpu, wishes);
   if (wishes.lanes) gpu::refuse_choice("lanes", GpuStrategy::gather);
   if (wishes.wide_loads) gpu::refuse_choice("wide_loads", GpuStrategy::gather);
   if (wishes.bank_order) gpu::refuse_choice("bank_order", GpuStrategy::gather);
   if (wishes.opaque_pairs) gpu::refuse_choice("opaque_pairs", GpuStrategy::gather);
+  const bool gathered = strategy == GpuStrategy::vector_mma;
   if (gathered && wishes.row_parts) gpu::refuse_choice("row_parts", GpuStrategy::dense_mma);
   if (gathered && wishes.asks_late) gpu::refuse_choice("asks_late", GpuStrategy::dense_mma);
   if (!wishes.row_parts) return;
@@ -71,8 +73,9 @@ std::set<int> widths(const Problem& problem, int gates, const GpuDescription& gp
 }
 
 std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem& direction,
-                                  const GpuDescription& gpu, const GpuWishes& wishes, bool gathered) {
-  check_wishes(problem, gpu, wishes, gathered);
+                                  const GpuDescription& gpu, const GpuWishes& wishes, GpuStrategy strategy) {
+  check_wishes(problem, gpu, wishes, strategy);
+  const bool gathered = strategy == GpuStrategy::vector_mma;
   const int gates = direction.cell.gates();
   const auto units = static_cast<int>(problem.hidden_size);
   std::vector<Candidate> all;
@@ -91,7 +94,7 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
           for (const int row_parts : gpu::choices(wishes.row_parts, parts)) {
             const int whole = row_parts == warps ? warps : 0;
             for (const int width : widths(problem, gates, gpu, wishes, groups, gathered, whole)) {
-              all.push_back({groups, divide_up(units, width), group_batch, warps, width, row_parts, gathered,
+              all.push_back({groups, divide_up(units, width), group_batch, warps, width, row_parts, strategy,
                              asks_late});
             }
           }
@@ -111,7 +114,8 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   plan.group_batch = candidate.group_batch;
   plan.ctas = candidate.ctas;
   plan.warps = candidate.warps;
-  plan.gathered = candidate.gathered;
+  plan.gathered = candidate.strategy == GpuStrategy::vector_mma;
+  plan.sparse = candidate.strategy == GpuStrategy::sparse_mma;
   plan.units_a_cta = candidate.units_a_cta;
   plan.row_parts = candidate.row_parts;
   plan.asks_late = candidate.asks_late;
@@ -128,10 +132,12 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
     return fmt::format("warps of whole rows take at most {} batch entries a group", plane_entries);
   // Of whole rows all positions are read: each warp publishes.
   const std::int64_t read = whole ? std::int64_t{plan.ctas} * plan.units_a_cta : columns;
-  int steps = std::max(1, divide_up(read, std::int64_t{step_columns} * column_warps));
-  if (plan.asks_late) steps = divide_up(steps, late_steps) * late_steps;
-  plan.steps = {steps, 0, 0};
   Layout layout = make_layout(plan, problem, direction);
+  const int step_columns = layout.w_hh.step_columns();
+  int steps = std::max(1, divide_up(read, std::int64_t{step_columns} * column_warps));
+  if (plan.asks_late) steps = divide_up(steps, layout.w_hh.late_steps()) * layout.w_hh.late_steps();
+  plan.steps = {steps, 0, 0};
+  layout = make_layout(plan, problem, direction);
   if (whole && (plan.warps - 1) * layout.w_hh.units_a_warp() >= plan.units_a_cta)
     return fmt::format("{} units a CTA leave a warp without rows", plan.units_a_cta);
   if (layout.w_hh.tiles > most_tiles)
@@ -187,7 +193,7 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
       --plan.steps.shared, ++plan.steps.l2;
       layout.w_hh.steps = plan.steps;
     }
-    working = working_registers(plan, layout, direction.cell);
+    working = working_registers(plan, layout, direction.cell, gpu.compute_capability);
     if (working + weight_registers(layout.w_hh, held) <= plan.registers.available) break;
     if (held > 0) continue;
     return fmt::format("needs {} registers a thread before any weight, {} available with {} warps", working,
@@ -213,16 +219,15 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
 }  // namespace
 
 DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
-                   const GpuWishes& wishes, bool gathered) {
+                   const GpuWishes& wishes, GpuStrategy strategy) {
   const GpuDescription& gpu = device.gpu();
   const auto refuse = [&](const std::string& reason) {
     throw Error(ErrorCode::unsupported,
-                fmt::format("no {} plan for hidden size {}, batch {} on {}: {}",
-                            to_string(gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma),
+                fmt::format("no {} plan for hidden size {}, batch {} on {}: {}", to_string(strategy),
                             problem.hidden_size, problem.batch, device.name, reason));
   };
-  if (const std::string reason = missing(problem, direction, gathered); !reason.empty()) refuse(reason);
-  const std::vector<Candidate> all = candidates(problem, direction, gpu, wishes, gathered);
+  if (const std::string reason = missing(problem, direction, strategy); !reason.empty()) refuse(reason);
+  const std::vector<Candidate> all = candidates(problem, direction, gpu, wishes, strategy);
   if (all.empty()) {
     refuse(wishes.asks_late
                ? fmt::format("a group asks late only for more than {} batch entries", plane_entries)
@@ -250,7 +255,7 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
     chosen.packed_bytes += section.bytes;
   const Layout layout = make_layout(best, problem, direction);
   chosen.workspace_bytes = gpu::workspace_bytes(best, layout, problem);
-  if (!gathered) {  // two slots, of tagged words at most
+  if (!best.gathered) {  // two slots, of tagged words at most
     const std::int64_t ring =
         2 * best.groups * layout.w_hh.ring_quads(best.group_batch, ExchangeWord::tag) * 16;
     chosen.workspace_bytes += ring - gpu::ring_bytes(best, layout);

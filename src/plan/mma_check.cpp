@@ -14,8 +14,11 @@ using gpu::expect_in;
 
 void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
   gpu::check_common(plan, problem, direction);
-  if (const std::string reason = missing(problem, direction, false); !reason.empty())
-    throw Error(ErrorCode::format, fmt::format("GPU plan: strategy mma: {}", reason));
+  // What either of the others lacks beside is a matter of the weights, which pack looks at.
+  if (const std::string reason = missing(problem, direction, GpuStrategy::dense_mma); !reason.empty())
+    throw Error(ErrorCode::format,
+                fmt::format("GPU plan: strategy {}: {}", to_string(plan.strategy()), reason));
+  expect(!plan.sparse || !plan.gathered, "sparse", 1, "0 in vector-mma");
   const int gates = direction.cell.gates();
   const int sharing = mma_sharing_units(gates);
   expect_in("units_a_cta", plan.units_a_cta, 1,
@@ -44,10 +47,13 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
            fmt::format("0 for a group's batch of {}", plan.group_batch));
     expect(plan.steps.registers == 0, "steps.registers", plan.steps.registers,
            "0 where the state is asked for late");
+  }
+  const Layout layout = make_layout(plan, problem, direction);
+  if (plan.asks_late) {
+    const int late_steps = layout.w_hh.late_steps();
     expect(plan.steps.l2 == 0 || plan.steps.shared % late_steps == 0, "steps.shared", plan.steps.shared,
            fmt::format("a multiple of {}", late_steps));
   }
-  const Layout layout = make_layout(plan, problem, direction);
   if (plan.gathered) {
     const std::int64_t last = layout.w_hh.zero_position(column_phases - 1);
     expect(last < 65536, "positions", last, "less than 65536");
@@ -55,7 +61,7 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     expect(plan.units_a_cta % held_units == 0, "units_a_cta", plan.units_a_cta,
            fmt::format("a multiple of {}", held_units));
     const int warps = layout.w_hh.column_warps();
-    const std::int64_t columns = std::int64_t{warps} * plan.steps.total() * step_columns;
+    const std::int64_t columns = std::int64_t{warps} * plan.steps.total() * layout.w_hh.step_columns();
     // A warp that published nothing would be overrun: each has units, and all of them are read.
     const bool whole = layout.w_hh.whole_rows();
     const std::int64_t read = whole ? std::int64_t{plan.ctas} * plan.units_a_cta : units;

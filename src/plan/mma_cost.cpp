@@ -14,13 +14,13 @@ namespace {
 // from memory do not keep step: GRU 4096, two of them, took as long as each alone.
 
 // Cycles that one of an SM's four tensor cores is busy with a fragment and 8 batch entries.
-constexpr double dense_cycles = 4.3, gathered_cycles = 13.0;
+constexpr double dense_cycles = 4.3, sparse_cycles = 7.0, gathered_cycles = 13.0;
 constexpr double further_plane =
     0.7;  // of a fragment's cycles for 8 batch entries more: its weights are there
 constexpr double schedulers = 4.0;
 // Until a load is there, under load.
 constexpr double fragment_bytes = 512.0, memory_us = 0.9, l2_us = 0.35;
-constexpr double wavefronts_a_fragment = 4.0;  // read from shared memory
+constexpr double wavefronts_a_word = 1.0;  // of a lane, read from shared memory
 // Of the time that weights take to come, where products of others go on meanwhile.
 constexpr double shared_in_front = 0.57, l2_in_front = 0.65;
 // Of the time to read from memory what the L2 is asked to keep, so much is saved (H100, us a timestep): LSTM
@@ -52,6 +52,10 @@ bool streams_near(const MatrixLayout& matrix, const GpuDescription& gpu) {
   return gpu::stays_in_l2(static_cast<double>(matrix.streamed_bytes()), gpu);
 }
 
+double wavefronts(const MmaPlan& plan, const MatrixLayout& matrix) {
+  return wavefronts_a_word * plan.warps * weight_registers(matrix, plan.steps.shared);
+}
+
 double dense_sums(const MmaPlan& plan, const MatrixLayout& matrix) {
   return dense_sums_us + dense_sums_us_a_tile_and_entry * matrix.tiles_a_warp() * plan.group_batch +
          us_a_warp_more * std::max(0.0, plan.warps - 8.0);
@@ -71,10 +75,10 @@ double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDe
 
 double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
   const double warps = plan.warps, tiles = matrix.tiles_a_warp(), steps = plan.steps.total();
-  const double fragment =
-      (plan.gathered ? gathered_cycles : dense_cycles) * (1.0 + further_plane * (matrix.image.planes - 1));
+  const double cycles = plan.gathered ? gathered_cycles : plan.sparse ? sparse_cycles : dense_cycles;
+  const double fragment = cycles * (1.0 + further_plane * (matrix.image.planes - 1));
   const double tensor = warps * steps * tiles * fragment / schedulers;
-  const double weights = warps * plan.steps.shared * tiles * wavefronts_a_fragment;
+  const double weights = wavefronts(plan, matrix);
   const double block = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
   const double ahead = static_cast<double>(matrix.streamed_ahead()) * plan.warps * fragment_bytes;
   const bool near = streams_near(matrix, gpu);
@@ -105,11 +109,9 @@ double counted_exchange(const MmaPlan& plan, const MatrixLayout& matrix, const G
 double whole_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
   const double steps = static_cast<double>(plan.warps) * plan.steps.total();
   const double planes = 1.0 + further_plane * (matrix.image.planes - 1);
-  const double weights =
-      static_cast<double>(plan.warps) * plan.steps.shared * matrix.tiles_a_warp() * wavefronts_a_fragment;
   return (whole_us + (whole_us_a_step + whole_us_a_product * matrix.tiles_a_warp()) * steps * planes) *
              gpu::measured_clock_ghz / gpu.clock_ghz +
-         shared_in_front * weights / (gpu.clock_ghz * 1e3);
+         shared_in_front * wavefronts(plan, matrix) / (gpu.clock_ghz * 1e3);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ using nlohmann::json;
 void to_json(json& out, const MmaPlan& plan) {
   gpu::to_json(out, plan);
   out["gathered"] = plan.gathered;
+  out["sparse"] = plan.sparse;
   out["units_a_cta"] = plan.units_a_cta;
   out["row_parts"] = plan.row_parts;
   out["steps"] = {plan.steps.registers, plan.steps.shared, plan.steps.l2};
@@ -23,6 +24,7 @@ void from_json(const json& in, MmaPlan& plan) {
   plan = {};
   gpu::from_json(in, plan);
   plan.gathered = in.at("gathered").get<bool>();
+  plan.sparse = in.at("sparse").get<bool>();
   plan.units_a_cta = integer_at<int>(in, "units_a_cta");
   plan.row_parts = integer_at<int>(in, "row_parts");
   plan.kept_steps = integer_at<int>(in, "kept_steps");
@@ -33,8 +35,7 @@ void from_json(const json& in, MmaPlan& plan) {
 }
 
 std::string to_text(const MmaPlan& plan) {
-  const GpuStrategy strategy = plan.gathered ? GpuStrategy::vector_mma : GpuStrategy::dense_mma;
-  std::string text = fmt::format("{}: {}; {} units a CTA in tiles of 16 rows", to_string(strategy),
+  std::string text = fmt::format("{}: {}; {} units a CTA in tiles of 16 rows", to_string(plan.strategy()),
                                  gpu::groups_text(plan), plan.units_a_cta);
   const bool whole_rows = !plan.gathered && plan.row_parts == plan.warps;
   if (whole_rows) {
@@ -42,8 +43,8 @@ std::string to_text(const MmaPlan& plan) {
   } else if (plan.row_parts > 1) {
     text += fmt::format(", in {} parts of the warps", plan.row_parts);
   }
-  text += fmt::format(", steps of 16 columns a warp: {} in registers, {} shared, {} L2", plan.steps.registers,
-                      plan.steps.shared, plan.steps.l2);
+  text += fmt::format(", steps of {} columns a warp: {} in registers, {} shared, {} L2",
+                      plan.sparse ? 32 : 16, plan.steps.registers, plan.steps.shared, plan.steps.l2);
   if (plan.kept_steps > 0) text += fmt::format(" or memory ({} kept in L2)", plan.kept_steps);
   if (plan.asks_late) text += ", the state asked for step by step";
   return text + fmt::format("; {}; {}", gpu::exchange_text(plan, whole_rows && plan.in_cluster),

@@ -19,7 +19,7 @@ std::int64_t MatrixLayout::row(int cta, int tile, int r) const noexcept {
 }
 
 std::int64_t MatrixLayout::block_words(Place place) const noexcept {
-  return std::int64_t{steps_in(place)} * (tiles_a_warp() * fragment_words + column_words()) * threads();
+  return std::int64_t{steps_in(place)} * (tiles_a_warp() * fragment_words + index_words()) * threads();
 }
 
 Place MatrixLayout::place_of(int step) const noexcept {
@@ -47,32 +47,45 @@ std::int64_t MatrixLayout::weight_half(Fragment at, int r, int k) const noexcept
   // * (lane % 4) and the next; then row + 8; then columns + 8; then both.
   const int lane = r % 8 * 4 + k % 8 / 2;
   const int word = r / 8 + 2 * (k / 8);
-  const int warp = at.tile / tiles_a_warp() * column_warps() + at.warp;
   const int tile = at.tile % tiles_a_warp();
   const std::int64_t fragment =
-      (std::int64_t{step_in_place(steps, at.step)} * tiles_a_warp() + tile) * threads() + warp * warp_lanes +
-      lane;
+      (std::int64_t{step_in_place(steps, at.step)} * tiles_a_warp() + tile) * threads() +
+      warp_of(at) * warp_lanes + lane;
   return 2 * (first_word(at) + fragment * fragment_words + word) + k % 2;
 }
 
-std::int64_t MatrixLayout::column_half(Fragment at, int lane) const noexcept {
+std::int64_t MatrixLayout::index_word(Fragment at) const noexcept {
   const std::int64_t fragments =
       std::int64_t{steps_in(place_of(at.step))} * tiles_a_warp() * fragment_words * threads();
-  const std::int64_t word =
-      (std::int64_t{step_in_place(steps, at.step)} * column_words() + at.tile / 2) * threads() +
-      at.warp * warp_lanes + lane;
-  return 2 * (first_word(at) + fragments + word) + at.tile % 2;
+  const int word = at.tile % tiles_a_warp() / 2;
+  return first_word(at) + fragments +
+         (std::int64_t{step_in_place(steps, at.step)} * index_words() + word) * threads() +
+         warp_of(at) * warp_lanes;
 }
 
-int MatrixLayout::steps_a_quad(int group_batch, ExchangeWord word) const noexcept {
-  const int steps_a_word =
+std::int64_t MatrixLayout::column_half(Fragment at, int lane) const noexcept {
+  return 2 * (index_word(at) + lane) + at.tile % 2;
+}
+
+std::int64_t MatrixLayout::pair_half(Fragment at, int r, int g) const noexcept {
+  // PTX ISA, "Sparse MMA .m16n8k32 metadata layout for .f16/.bf16 type": of the lanes that a selector names,
+  // the first has columns 0 to 15, the second 16 to 31; the lower half of a word row lane / 4, the upper row
+  // lane / 4 + 8.
+  const int selector = at.tile % tiles_a_warp() % 2;
+  return 2 * (index_word(at) + r % 8 * 4 + 2 * selector + g / 4) + r / 8;
+}
+
+int MatrixLayout::columns_a_quad(int group_batch, ExchangeWord word) const noexcept {
+  const int operands_a_word =
       image.planes > 1 ? 1 : 8 / static_cast<int>(std::bit_ceil(static_cast<unsigned>(group_batch)));
-  return steps_a_word * (word == ExchangeWord::tag ? 1 : 2);
+  return operands_a_word * operand_columns * (word == ExchangeWord::tag ? 1 : 2);
 }
 
 MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word) const noexcept {
-  const int in_a_quad = steps_a_quad(group_batch, word);
-  const auto quads = [&](int of) { return image.planes * ((of + in_a_quad - 1) / in_a_quad); };
+  const int in_a_quad = columns_a_quad(group_batch, word);
+  const auto quads = [&](int of) {
+    return image.planes * ((of * step_columns() + in_a_quad - 1) / in_a_quad);
+  };
   return {quads(held_steps()), quads(steps.total() - held_steps())};
 }
 
@@ -89,8 +102,9 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
                 {}};
   if (!plan.gathered) {
     // Steps of all warps may reach past the last position: over zeros, as far as they go.
+    const int columns = (plan.sparse ? 2 : 1) * operand_columns;
     const std::int64_t read =
-        std::int64_t{plan.warps / plan.row_parts} * plan.steps.total() * step_columns * word_bytes;
+        std::int64_t{plan.warps / plan.row_parts} * plan.steps.total() * columns * word_bytes;
     layout.state.plane_bytes = std::max(layout.state.plane_bytes, read);
   }
   MatrixLayout& w_hh = layout.w_hh;
@@ -104,6 +118,7 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
   const int tiles = (layout.rows_a_cta() + w_hh.rows_a_tile - 1) / w_hh.rows_a_tile;
   w_hh.tiles = (tiles + plan.row_parts - 1) / plan.row_parts * plan.row_parts;
   w_hh.gathered = plan.gathered;
+  w_hh.sparse = plan.sparse;
   w_hh.asks_late = plan.asks_late;
   w_hh.steps = plan.steps;
   w_hh.kept_steps = plan.kept_steps;
@@ -125,7 +140,7 @@ std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& probl
 }
 
 int weight_registers(const MatrixLayout& layout, int steps) noexcept {
-  return steps * (layout.tiles_a_warp() * fragment_words + layout.column_words());
+  return steps * (layout.tiles_a_warp() * fragment_words + layout.index_words());
 }
 
 SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t available) noexcept {
@@ -148,11 +163,18 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   return budget;
 }
 
-std::string missing(const Problem& problem, const DirectionProblem& direction, bool gathered) {
+std::string missing(const Problem& problem, const DirectionProblem& direction, GpuStrategy strategy) {
   if (problem.dtype == DType::fp32) return "tensor cores take fp16 and bf16, the weights are fp32";
   if (problem.projection_size > 0) return "has no projection";
-  if (gathered && direction.w_hh.shared_columns.empty())
+  if (strategy == GpuStrategy::vector_mma && direction.w_hh.shared_columns.empty())
     return "the problem lacks the columns that units share";
+  if (strategy == GpuStrategy::sparse_mma) {
+    if (!direction.w_hh.most_of_four) return "the problem lacks the non-zeros of four neighbouring columns";
+    if (*direction.w_hh.most_of_four > weights_of_four) {
+      return fmt::format("a row has {} non-zeros in four neighbouring columns, {} are taken (pattern 2:4)",
+                         *direction.w_hh.most_of_four, weights_of_four);
+    }
+  }
   return "";
 }
 

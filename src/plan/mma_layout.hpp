@@ -1,5 +1,5 @@
-// Every size and place of strategies dense-mma and vector-mma, derived from a plan: pack, validate,
-// interpreter and kernel agree because they all ask here.
+// Every size and place of strategies dense-mma, sparse-mma and vector-mma, derived from a plan: pack,
+// validate, interpreter and kernel agree because they all ask here.
 #pragma once
 
 #include <array>
@@ -18,15 +18,16 @@ using gpu::SectionSize;
 using gpu::warp_lanes;
 
 inline constexpr int tile_rows = mma_tile_rows;
-inline constexpr int step_columns = 16;
-inline constexpr int column_phases = 8;   // columns of a step that one phase of ldmatrix reads together
-inline constexpr int fragment_words = 4;  // 32-bit words of a lane
-inline constexpr int word_bytes = 16;     // of the image of h: 8 batch entries, a row of ldmatrix
-inline constexpr int held_units = 4;      // of a batch entry, in a word of the ring that a lane holds
-inline constexpr int most_tiles = 16;     // of a CTA: their sums stay in registers
-inline constexpr int most_row_parts = 2;  // or as many as warps: whole rows
-inline constexpr int plane_entries = 8;   // of the batch, that a lane of operand B has room for
-inline constexpr int late_steps = 2;      // of a quad at most, of more entries than that
+inline constexpr int operand_columns = 16;  // of mma.m16n8k16, and what a fragment holds of a row
+inline constexpr int weights_of_four = 2;   // neighbouring columns, that a sparse fragment holds
+inline constexpr int column_phases = 8;     // columns of a step that one phase of ldmatrix reads together
+inline constexpr int fragment_words = 4;    // 32-bit words of a lane
+inline constexpr int word_bytes = 16;       // of the image of h: 8 batch entries, a row of ldmatrix
+inline constexpr int held_units = 4;        // of a batch entry, in a word of the ring that a lane holds
+inline constexpr int most_tiles = 16;       // of a CTA: their sums stay in registers
+inline constexpr int most_row_parts = 2;    // or as many as warps: whole rows
+inline constexpr int plane_entries = 8;     // of the batch, that a lane of operand B has room for
+inline constexpr int late_columns = 32;     // of a quad at most, of more entries than that
 
 // Which fragment, of all CTAs. `warp`: of those that share out the columns of the tile.
 struct Fragment {
@@ -45,12 +46,14 @@ struct MatrixLayout {
   int rows_a_tile = tile_rows;  // the others are empty
   int tiles = 1;                // a CTA, a multiple of row_parts
   bool gathered = false;
+  bool sparse = false;
   bool asks_late = false;
   MmaSteps steps;
   int kept_steps = 0;
   Image image;  // gathered: in shared memory; else its positions are those that the ring's words hold
 
   [[nodiscard]] int threads() const noexcept { return warps * warp_lanes; }
+  [[nodiscard]] int step_columns() const noexcept { return (sparse ? 2 : 1) * operand_columns; }
   [[nodiscard]] int tiles_a_warp() const noexcept { return tiles / row_parts; }
   // That share out the columns of a tile.
   [[nodiscard]] int column_warps() const noexcept { return warps / row_parts; }
@@ -61,31 +64,43 @@ struct MatrixLayout {
   [[nodiscard]] int steps_in(Place place) const noexcept;
   // The matrix's row at row r of a CTA's tile, -1 for none. A position holds the unit of its own number.
   [[nodiscard]] std::int64_t row(int cta, int tile, int r) const noexcept;
-  // Words of a lane that hold a step's columns, two tiles to a word. Lanes l and l + 16 have column l.
-  [[nodiscard]] int column_words() const noexcept { return gathered ? (tiles_a_warp() + 1) / 2 : 0; }
-  // Words of one CTA: fragments as [step][tile][thread][4], then columns as [step][word][thread].
+  // Words of a lane that say which columns a step has, two tiles to a word. gathered: lanes l and l + 16 have
+  // column l. sparse: the metadata of mma.sp, lanes 4 i and 4 i + 1 those of the even tile, the next two of
+  // the odd one.
+  [[nodiscard]] int index_words() const noexcept { return gathered || sparse ? (tiles_a_warp() + 1) / 2 : 0; }
+  // Words of one CTA: fragments as [step][tile][thread][4], then index words as [step][word][thread].
   [[nodiscard]] std::int64_t block_words(Place place) const noexcept;
   // Of all CTAs, from L2 or memory in a timestep.
   [[nodiscard]] std::int64_t streamed_bytes() const noexcept { return 4 * ctas * block_words(Place::l2); }
-  // Of a weight: the half word of its place's section. A lane's words are those of operand A of mma.m16n8k16.
+  // Of row r's kth weight: the half word of its place's section. A lane's words are those of operand A of
+  // mma.m16n8k16, and of mma.sp.m16n8k32: weights 2 g and 2 g + 1 are those of columns 4 g to 4 g + 3.
   [[nodiscard]] std::int64_t weight_half(Fragment at, int r, int k) const noexcept;
+  // gathered: that holds a lane's column.
   [[nodiscard]] std::int64_t column_half(Fragment at, int lane) const noexcept;
+  // sparse: that holds which of columns 4 g to 4 g + 3 row r's weights 2 g and 2 g + 1 are of, two bits each
+  // from bit `pair_shift(g)` on.
+  [[nodiscard]] std::int64_t pair_half(Fragment at, int r, int g) const noexcept;
+  [[nodiscard]] static int pair_shift(int g) noexcept { return g % 4 * 4; }
   [[nodiscard]] Place place_of(int step) const noexcept;
-  // The position that column k of a fragment reads, where its tile has all columns: a lane of operand B of
-  // mma.m16n8k16 has columns 2 l, 2 l + 1, 2 l + 8 and 2 l + 9, which are neighbouring positions.
+  // The position that column k of a fragment reads, where its tile has all columns. A lane of operand B of
+  // mma.m16n8k16 has columns 2 l, 2 l + 1, 2 l + 8 and 2 l + 9, which are neighbouring positions. Of
+  // mma.sp.m16n8k32 two neighbouring lanes have 4 neighbouring positions, a half each, in each of 4 words.
   [[nodiscard]] std::int64_t dense_column(Fragment at, int k) const noexcept {
-    const int position = k % 8 / 2 * 4 + k / 8 * 2 + k % 2;
-    return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns + position;
+    const int word = k / 16 * 4 + k / 4 % 2 * 2 + k / 8 % 2;
+    const int position = sparse ? word * 4 + k % 4 : k % 8 / 2 * 4 + k / 8 * 2 + k % 2;
+    return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns() + position;
   }
   // Steps whose state a lane asks for at once and holds together; that of the others comes step by step.
   [[nodiscard]] int held_steps() const noexcept { return asks_late ? 0 : steps.registers + steps.shared; }
+  // What is asked for late begins with a whole quad.
+  [[nodiscard]] int late_steps() const noexcept { return late_columns / step_columns(); }
   [[nodiscard]] bool streams_state() const noexcept { return held_steps() < steps.total(); }
   // 128-bit words of a lane in which the state of such columns is exchanged: kernels/held_exchange.cuh.
   struct Quads {
     int held = 0, streamed = 0;  // of all planes
     [[nodiscard]] int total() const noexcept { return held + streamed; }
   };
-  [[nodiscard]] int steps_a_quad(int group_batch, ExchangeWord word) const noexcept;
+  [[nodiscard]] int columns_a_quad(int group_batch, ExchangeWord word) const noexcept;
   [[nodiscard]] Quads state_quads(int group_batch, ExchangeWord word) const noexcept;
   // Of a slot of a group's ring: row parts read the same ones. Counted words take no more.
   [[nodiscard]] std::int64_t ring_quads(int group_batch, ExchangeWord word) const noexcept {
@@ -118,8 +133,12 @@ struct MatrixLayout {
   }
 
  private:
-  [[nodiscard]] std::int64_t first_word(
-      Fragment at) const noexcept;  // of its CTA's block, and the steps before
+  [[nodiscard]] std::int64_t first_word(Fragment at) const noexcept;  // of its CTA's block
+  // Of the word's lane 0, behind that.
+  [[nodiscard]] std::int64_t index_word(Fragment at) const noexcept;
+  [[nodiscard]] int warp_of(Fragment at) const noexcept {  // of the CTA
+    return at.tile / tiles_a_warp() * column_warps() + at.warp;
+  }
 };
 
 struct Layout : gpu::Frame {
@@ -134,13 +153,14 @@ struct Layout : gpu::Frame {
 [[nodiscard]] std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);
 
-// Registers of a thread that hold weights and columns.
+// Registers of a thread that hold weights and what says of which columns they are.
 [[nodiscard]] int weight_registers(const MatrixLayout& layout, int steps) noexcept;
 [[nodiscard]] SharedBudget shared_budget(const Layout& layout, int group_batch,
                                          std::int64_t available) noexcept;
 
 // Why the strategy cannot run the direction; empty if it can.
-[[nodiscard]] std::string missing(const Problem& problem, const DirectionProblem& direction, bool gathered);
+[[nodiscard]] std::string missing(const Problem& problem, const DirectionProblem& direction,
+                                  GpuStrategy strategy);
 
 // Throws Error(format) that names the field, unless every field is in range, agrees with the others and
 // with the problem: what make_layout and all that follows rely on.

@@ -19,6 +19,12 @@ constexpr int adding_base = 34, adding_streaming = 12, two_steps_ahead = 4, stre
               streaming_entry_of_many = 28;
 constexpr int planes_of_held = 12, streamed_plane_more = 8, parts_of_rows = 14;
 constexpr int whole_quads = 16, few_steps = 2;  // of more steps than so: their loads are merged
+// Of sparse weights: halves of words that a lane shares with its neighbour, four registers side by side for
+// an operand, and what says of which columns weights on their way are. Of many tiles the first take the place
+// of other things, but not in code for GPUs before Hopper.
+constexpr int sparse_base = 17, sparse_of_held = 6, sparse_much_held = 26, sparse_few_tiles = 2,
+              sparse_many_tiles = 5;
+constexpr int sparse_streaming = 8, sparse_whole = 8, sparse_shared = 12, sparse_late_plane = 6;
 constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
 constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
 // Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
@@ -34,10 +40,10 @@ constexpr int staging_of_8 =
 
 }  // namespace
 
-int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cell) {
+int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cell, int compute_capability) {
   const MatrixLayout& matrix = layout.w_hh;
   const int tiles = matrix.tiles_a_warp(), sums = 4 * tiles * matrix.image.planes;
-  const bool streams = matrix.steps.l2 > 0;
+  const bool streams = matrix.steps.l2 > 0, before_hopper = compute_capability < 90;
   const bool on_their_way = matrix.steps.shared > 0 || (matrix.gathered && streams);
   const int step = on_their_way ? fragment_words * matrix.fragments_ahead() : 0;
   const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
@@ -57,13 +63,16 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
                                         : holding_base + whole_rows + held + std::max(0, held - much_held);
       const int whole = state + std::max(sums, least_sums) + step + (3 * matrix.gates + 2) * (own - 1);
       const bool looks = cell == relu_cell() && !plan.in_cluster;
-      return std::max(adding, whole + (looks ? looking_for_nonfinite : 0)) + (uneven ? uneven_warps : 0);
+      const int sparse = matrix.sparse ? sparse_whole + (on_their_way ? sparse_shared : 0) : 0;
+      return std::max(adding, whole + sparse + (looks ? looking_for_nonfinite : 0)) +
+             (uneven ? uneven_warps : 0);
     }
     if (matrix.asks_late) {
       const int streamed = streams ? fragment_words * matrix.streamed_ahead() : 0;
       const int late = late_base + sums + late_plane * matrix.image.planes + step + streamed +
                        (matrix.gates > 1 ? late_entry_of_gates : late_entry) * entries +
-                       (tiles > many_tiles ? late_many_tiles : 0) + (uneven ? late_uneven_warps : 0);
+                       (tiles > many_tiles ? late_many_tiles : 0) + (uneven ? late_uneven_warps : 0) +
+                       (matrix.sparse && before_hopper ? sparse_late_plane * matrix.image.planes : 0);
       return std::max(adding, late);
     }
     const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
@@ -74,11 +83,16 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
       more += streaming_entry * (entries - 1);
       more += streamed_plane_more * std::max(0, matrix.image.planes - 2);
       if (uneven) more += uneven_streaming;
-      const int quad = matrix.steps_a_quad(plan.group_batch, plan.exchange_word);
+      const int quad = matrix.columns_a_quad(plan.group_batch, plan.exchange_word) / matrix.step_columns();
       if (!matrix.streams_two_steps() && quad > few_steps && matrix.steps.l2 % quad == 0) more += whole_quads;
       if (tiles > many_tiles) more += streaming_many_tiles + streaming_entry_of_many * (entries - 1);
     }
     if (matrix.row_parts > 1) more += parts_of_rows;
+    if (matrix.sparse && (before_hopper || tiles < sparse_many_tiles)) {
+      more += sparse_base + held / sparse_of_held;
+      if (tiles > sparse_few_tiles) more += std::max(0, held - sparse_much_held);
+      if (streams) more += sparse_streaming + matrix.streamed_ahead() / 2;
+    }
     if (cell == relu_cell()) more += looking_for_nonfinite;
     return std::max(adding, multiplying + more) + (uneven ? uneven_warps : 0);
   }

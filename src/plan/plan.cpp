@@ -37,7 +37,7 @@ namespace {
 DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direction, const Device& device,
                            const GpuWishes& wishes, GpuStrategy strategy) {
   if (strategy == GpuStrategy::gather) return gather::plan(problem, direction, device, wishes);
-  return mma::plan(problem, direction, device, wishes, strategy == GpuStrategy::vector_mma);
+  return mma::plan(problem, direction, device, wishes, strategy);
 }
 
 // The cheapest strategy; of the others the best plan, or why there is none, becomes one that was rejected.
@@ -46,7 +46,8 @@ DirectionPlan plan_for_gpu(const Problem& problem, const DirectionProblem& direc
   if (wishes.strategy) return plan_for_gpu(problem, direction, device, wishes, *wishes.strategy);
   std::vector<DirectionPlan> plans;
   std::vector<Rejected> others;
-  for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+  for (const GpuStrategy strategy :
+       {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::sparse_mma, GpuStrategy::vector_mma}) {
     try {
       plans.push_back(plan_for_gpu(problem, direction, device, wishes, strategy));
     } catch (const Error& error) {

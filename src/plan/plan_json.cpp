@@ -21,6 +21,7 @@ json matrix_json(const MatrixSummary& m) {
             {"group_columns", m.group_columns},
             {"tile_slots", m.tile_slots}};
   if (!m.shared_columns.empty()) j["shared_columns"] = m.shared_columns;
+  if (m.most_of_four) j["most_of_four"] = *m.most_of_four;
   return j;
 }
 
@@ -37,6 +38,7 @@ MatrixSummary matrix_from(const json& j) {
     for (const json& count : j.at("shared_columns"))
       m.shared_columns.push_back(to_integer<std::int32_t>(count, "shared_columns"));
   }
+  if (j.contains("most_of_four")) m.most_of_four = integer_at<int>(j, "most_of_four");
   return m;
 }
 

@@ -32,6 +32,18 @@ MatrixSummary summarise(const Matrix& matrix, std::int64_t rows_per_gate) {
   return summary;
 }
 
+int most_of_four(const Matrix& matrix) {
+  std::ptrdiff_t most = 0;
+  for (std::int64_t r = 0; r < matrix.rows; ++r) {
+    for (std::int64_t c = 0; c < matrix.cols; c += 4) {
+      const auto first = matrix.row(r) + c;
+      most = std::max(most, std::count_if(first, first + std::min<std::int64_t>(4, matrix.cols - c),
+                                          [](float weight) { return is_nonzero(weight); }));
+    }
+  }
+  return static_cast<int>(most);
+}
+
 MatrixSummary summarise_recurrent(const Matrix& matrix, const Cell& cell) {
   const std::int64_t units = matrix.rows / cell.gates();
   MatrixSummary summary = summarise(matrix, units);
@@ -48,6 +60,7 @@ MatrixSummary summarise_recurrent(const Matrix& matrix, const Cell& cell) {
     }
     summary.shared_columns.push_back(static_cast<std::int32_t>(std::count(used.begin(), used.end(), true)));
   }
+  summary.most_of_four = most_of_four(matrix);
   return summary;
 }
 

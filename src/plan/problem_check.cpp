@@ -96,6 +96,7 @@ class Checker {
       }
     }
     for (const std::int32_t columns : m.shared_columns) in_range(name + ": shared_columns", columns, 0, cols);
+    in_range(name + ": most_of_four", m.most_of_four.value_or(0), 0, 4);
     in_range(name + ": group_columns", m.group_columns, 0, rows * cols);
     in_range(name + ": tile_slots", m.tile_slots, 0, rows * cols);
   }

@@ -55,9 +55,9 @@ void from_json(const nlohmann::json& json, GatherPlan& plan);
 
 namespace mma {
 
-// The same, for MmaPlan: of dense-mma, or of vector-mma.
+// The same, for MmaPlan: of dense-mma, sparse-mma or vector-mma.
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
-                                 const Device& device, const GpuWishes& wishes, bool gathered);
+                                 const Device& device, const GpuWishes& wishes, GpuStrategy strategy);
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);

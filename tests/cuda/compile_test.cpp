@@ -85,6 +85,7 @@ Problem problem_of(const CoverCase& c) {
   direction.w_hh.shared_columns.assign(
       static_cast<std::size_t>((spec.hidden + block - 1) / block),
       static_cast<std::int32_t>(shared * static_cast<double>(direction.w_hh.cols)));
+  if (c.wishes.strategy == GpuStrategy::sparse_mma) direction.w_hh.most_of_four = 2;
   if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, spec.mask, 3);
   problem.directions.push_back(direction);
   return problem;

@@ -183,40 +183,49 @@ std::vector<CoverCase> cover() {
   return cases;
 }
 
-std::vector<CoverCase> mma_cover() {
-  constexpr int draws = 120, whole_rows = 40;
-  std::vector<CoverCase> cases;
-  for (std::uint64_t seed = 1; seed <= draws; ++seed) {
-    Random random(seed);
-    const auto one_of = [&](auto... choices) {
-      const std::common_type_t<decltype(choices)...> all[] = {choices...};
-      return all[random.integer(0, sizeof...(choices) - 1)];
-    };
-    CoverCase c;
-    c.spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
-    c.spec.dtype = one_of(DType::fp16, DType::bf16);
-    c.spec.hidden = one_of(7, 48, 250, 1024, 1500, 2304, 2560, 4096, 6000);
-    c.spec.density = one_of(0.01, 0.1, 0.3);
-    c.spec.seed = seed;
-    c.batch = one_of(1, 2, 3, 4, 8, 16, 32);
-    c.architecture = static_cast<int>(random.integer(0, 2));
-    c.device = c.architecture == 0 ? "a100" : "h100";
-    c.wishes.strategy = one_of(GpuStrategy::dense_mma, GpuStrategy::vector_mma);
-    if (random.chance(0.25)) c.wishes.stamps = false;
-    if (random.chance(0.5)) c.wishes.warps = one_of(4, 8, 12, 16);
-    if (random.chance(0.3)) c.wishes.groups = 1;
-    if (random.chance(0.3)) c.wishes.group_batch = std::min(static_cast<int>(c.batch), one_of(4, 8, 16));
-    c.tagged = random.chance(0.3);
-    if (c.wishes.strategy == GpuStrategy::dense_mma) {
-      if (random.chance(0.3)) c.wishes.row_parts = 2;
-      if (c.batch > 8 && c.wishes.group_batch.value_or(16) > 8 && random.chance(0.6))
-        c.wishes.asks_late = true;
-      if (c.wishes.asks_late) c.wishes.groups = 1;
-    }
-    if (c.spec.hidden <= 1024 && random.chance(0.4)) c.wishes.ctas = one_of(4, 8, 16);
-    if (random.chance(0.3)) c.wishes.in_cluster = false;
-    cases.push_back(c);
+namespace {
+
+CoverCase draw_mma_case(std::uint64_t seed, const std::vector<GpuStrategy>& strategies) {
+  Random random(seed);
+  const auto one_of = [&](auto... choices) {
+    const std::common_type_t<decltype(choices)...> all[] = {choices...};
+    return all[random.integer(0, sizeof...(choices) - 1)];
+  };
+  CoverCase c;
+  c.spec.cell = standard_cells()[static_cast<std::size_t>(random.integer(0, 3))];
+  c.spec.dtype = one_of(DType::fp16, DType::bf16);
+  c.spec.hidden = one_of(7, 48, 250, 1024, 1500, 2304, 2560, 4096, 6000);
+  c.spec.density = one_of(0.01, 0.1, 0.3);
+  c.spec.seed = seed;
+  c.batch = one_of(1, 2, 3, 4, 8, 16, 32);
+  c.architecture = static_cast<int>(random.integer(0, 2));
+  c.device = c.architecture == 0 ? "a100" : "h100";
+  c.wishes.strategy = strategies[static_cast<std::size_t>(
+      random.integer(0, static_cast<std::int64_t>(strategies.size()) - 1))];
+  if (random.chance(0.25)) c.wishes.stamps = false;
+  if (random.chance(0.5)) c.wishes.warps = one_of(4, 8, 12, 16);
+  if (random.chance(0.3)) c.wishes.groups = 1;
+  if (random.chance(0.3)) c.wishes.group_batch = std::min(static_cast<int>(c.batch), one_of(4, 8, 16));
+  c.tagged = random.chance(0.3);
+  if (c.wishes.strategy != GpuStrategy::vector_mma) {
+    if (random.chance(0.3)) c.wishes.row_parts = 2;
+    if (c.batch > 8 && c.wishes.group_batch.value_or(16) > 8 && random.chance(0.6)) c.wishes.asks_late = true;
+    if (c.wishes.asks_late) c.wishes.groups = 1;
   }
+  if (c.spec.hidden <= 1024 && random.chance(0.4)) c.wishes.ctas = one_of(4, 8, 16);
+  if (random.chance(0.3)) c.wishes.in_cluster = false;
+  return c;
+}
+
+}  // namespace
+
+std::vector<CoverCase> mma_cover() {
+  constexpr std::uint64_t draws = 120, whole_rows = 40, sparse = 80, seed_of_sparse = 1000;
+  std::vector<CoverCase> cases;
+  for (std::uint64_t seed = 1; seed <= draws; ++seed)
+    cases.push_back(draw_mma_case(seed, {GpuStrategy::dense_mma, GpuStrategy::vector_mma}));
+  for (std::uint64_t seed = 1; seed <= sparse; ++seed)
+    cases.push_back(draw_mma_case(seed_of_sparse + seed, {GpuStrategy::sparse_mma}));
   for (std::uint64_t seed = 1; seed <= whole_rows; ++seed) {
     Random random(draws + seed);
     CoverCase c;
@@ -229,7 +238,7 @@ std::vector<CoverCase> mma_cover() {
     c.architecture = seed % 8 == 0 ? 0 : static_cast<int>(random.integer(1, 2));
     c.device = c.architecture == 0 ? "a100" : "h100";
     const int warps = random.chance(0.3) ? 12 : random.chance(0.5) ? 8 : 4;
-    c.wishes = {.strategy = GpuStrategy::dense_mma,
+    c.wishes = {.strategy = seed % 3 == 0 ? GpuStrategy::sparse_mma : GpuStrategy::dense_mma,
                 .groups = 1,
                 .group_batch = static_cast<int>(c.batch),
                 .warps = warps,

@@ -17,7 +17,7 @@ GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
 FORMATS = {"F32": ("fp32", lambda v: struct.pack("<f", v)), "F16": ("fp16", lambda v: struct.pack("<e", v))}
 
 
-def write_checkpoint(path, cell, dtype, inputs, hidden, bidirectional, density, seed):
+def write_checkpoint(path, cell, dtype, inputs, hidden, bidirectional, density, seed, of_four=4):
     rng = random.Random(seed)
     header, data = {}, b""
     for suffix in ["_l0", "_l0_reverse"][: 1 + bidirectional]:
@@ -26,6 +26,11 @@ def write_checkpoint(path, cell, dtype, inputs, hidden, bidirectional, density, 
                             ("bias_ih", [rows]), ("bias_hh", [rows])]:
             count = shape[0] * (shape[1] if len(shape) == 2 else 1)
             values = [rng.uniform(-1, 1) if rng.random() < density else 0.0 for _ in range(count)]
+            for first in range(0, count if name == "weight_hh" else 0, shape[-1]):
+                for i in range(first, first + shape[-1]):
+                    four = first + (i - first) // 4 * 4
+                    if sum(v != 0.0 for v in values[four:i]) >= of_four:
+                        values[i] = 0.0
             raw = b"".join(FORMATS[dtype][1](v) for v in values)
             header[name + suffix] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
             data += raw
@@ -48,6 +53,11 @@ def make_packed(sprnn):
                 out = folder / f"{cell}-{FORMATS[dtype][0]}-{target}.sprnn"
                 subprocess.run([sprnn, "pack", checkpoint, out, "--cell", cell] + choice,
                                check=True, stdout=subprocess.DEVNULL)
+        for seed, cell in enumerate(GATES):
+            sparse = Path(temporary) / "sparse.safetensors"
+            write_checkpoint(sparse, cell, "F16", 3, 6, cell == "gru", 0.7, seed, 2)
+            subprocess.run([sprnn, "pack", sparse, folder / f"{cell}-fp16-sparse-mma.sprnn", "--cell", cell, "--target",
+                            "h100", "--strategy", "sparse-mma"], check=True, stdout=subprocess.DEVNULL)
         late = ["--batch", "17", "--groups", "1", "--asks-late", "on", "--row-parts", "2"]
         whole = ["--warps", "4", "--row-parts", "4", "--in-cluster", "on"]
         for name, choice in [("late", late), ("whole-rows", whole)]:

@@ -286,14 +286,16 @@ void add_exchange_cases(std::vector<Case>& cases) {
   const ModelSpec tanh = small(tanh_cell(), DType::fp16), projected = small(lstm_cell(), DType::fp16, 24);
   add("timeout: the grid barrier is lost, " + to_string(tanh),
       [tanh] { return lose_word(tanh, few_ctas(false)); });
-  for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+  for (const GpuStrategy strategy :
+       {GpuStrategy::dense_mma, GpuStrategy::sparse_mma, GpuStrategy::vector_mma}) {
+    const ModelSpec masked = masked_for(strategy, tanh);
     for (const bool stamps : {true, false}) {
       add(fmt::format("timeout: {} is lost, {}, {}", stamps ? "a word of the exchange" : "the grid barrier",
-                      to_string(strategy), to_string(tanh)),
-          [=] { return lose_word(tanh, few_ctas(stamps, strategy)); });
+                      to_string(strategy), to_string(masked)),
+          [=] { return lose_word(masked, few_ctas(stamps, strategy)); });
     }
   }
-  for (const Wanted& wanted : dense_mma_detours()) {
+  for (const Wanted& wanted : mma_detours()) {
     const ModelSpec spec = wanted.sized(tanh);
     add(fmt::format("timeout: a word of the exchange is lost, {}, {}", to_string(wanted), to_string(spec)),
         [=] { return lose_word(spec, wanted); });

@@ -81,12 +81,15 @@ void add_oracle_cases(std::vector<Case>& cases) {
                                           find_gpu(0));
                      }});
   }
-  for (std::uint64_t seed = 1; seed <= 120; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 180; ++seed) {
     Drawn d = draw(1000 + seed);
     if (d.spec.dtype == DType::fp32) d.spec.dtype = DType::bf16;
     d.spec.projection = 0;
     d.spec.hidden = std::min<std::int64_t>(d.spec.hidden, 130);  // so that also the tiny one has a plan
-    const GpuStrategy strategy = seed % 2 == 0 ? GpuStrategy::dense_mma : GpuStrategy::vector_mma;
+    const GpuStrategy strategy = seed % 3 == 0   ? GpuStrategy::sparse_mma
+                                 : seed % 2 == 0 ? GpuStrategy::dense_mma
+                                                 : GpuStrategy::vector_mma;
+    d.spec = masked_for(strategy, d.spec);
     cases.push_back(
         {fmt::format("{}: {} steps, batch {}{}{}{}, planned for {}: {}", to_string(strategy), d.steps,
                      d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
@@ -109,19 +112,21 @@ void add_oracle_cases(std::vector<Case>& cases) {
     if (d.spec.dtype == DType::fp32) d.spec.dtype = DType::fp16;
     d.spec.projection = 0;
     d.batch = one_of({5, 9, 16, 17, 40});
-    GpuWishes wishes{.strategy = GpuStrategy::dense_mma, .groups = one_of({1, 2})};
+    GpuWishes wishes{.strategy = seed % 3 == 0 ? GpuStrategy::sparse_mma : GpuStrategy::dense_mma,
+                     .groups = one_of({1, 2})};
     wishes.group_batch = std::min<int>(one_of({1, 2, 3, 4, 8, 8, 9, 16}), static_cast<int>(d.batch));
-    cases.push_back({fmt::format("dense-mma, groups and batches: {} steps, batch {}{}{}{}, {} x {}, {}",
-                                 d.steps, d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
-                                 d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
-                                 d.batch_first ? ", batch first" : "", *wishes.groups, *wishes.group_batch,
-                                 to_string(d.spec)),
-                     [d, wishes] {
-                       const Model model = random_model(d.spec);
-                       return check_model(model,
-                                          random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                                          find_gpu(0), wishes, {d.chunk, d.batch_first});
-                     }});
+    d.spec = masked_for(*wishes.strategy, d.spec);
+    cases.push_back(
+        {fmt::format(
+             "{}, groups and batches: {} steps, batch {}{}{}{}, {} x {}, {}", to_string(*wishes.strategy),
+             d.steps, d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
+             d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "", d.batch_first ? ", batch first" : "",
+             *wishes.groups, *wishes.group_batch, to_string(d.spec)),
+         [d, wishes] {
+           const Model model = random_model(d.spec);
+           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                              find_gpu(0), wishes, {d.chunk, d.batch_first});
+         }});
   }
   // Warps of whole rows, in clusters and through the L2.
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
@@ -132,15 +137,16 @@ void add_oracle_cases(std::vector<Case>& cases) {
     d.spec.hidden = random.integer(16, 400);
     const int warps = random.chance(0.7) ? 4 : 8;
     GpuWishes wishes{
-        .strategy = GpuStrategy::dense_mma,
+        .strategy = seed % 3 == 0 ? GpuStrategy::sparse_mma : GpuStrategy::dense_mma,
         .group_batch = std::min<int>(static_cast<int>(random.integer(1, 8)), static_cast<int>(d.batch)),
         .warps = warps,
         .row_parts = warps,
         .in_cluster = random.chance(0.8)};
+    d.spec = masked_for(*wishes.strategy, d.spec);
     cases.push_back(
-        {fmt::format("dense-mma, whole rows of {} warps{}: {} steps, batch {}{}{}{}, {} a group, {}", warps,
-                     *wishes.in_cluster ? " in a cluster" : "", d.steps, d.batch,
-                     d.lengths == Lengths::mixed ? ", lengths" : "",
+        {fmt::format("{}, whole rows of {} warps{}: {} steps, batch {}{}{}{}, {} a group, {}",
+                     to_string(*wishes.strategy), warps, *wishes.in_cluster ? " in a cluster" : "", d.steps,
+                     d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
                      d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
                      d.batch_first ? ", batch first" : "", *wishes.group_batch, to_string(d.spec)),
          [d, wishes] {
@@ -149,24 +155,30 @@ void add_oracle_cases(std::vector<Case>& cases) {
                               find_gpu(0), wishes, {d.chunk, d.batch_first});
          }});
   }
-  // So large that weights are streamed.
-  for (const auto& [cell, hidden, batch] : {std::tuple{tanh_cell(), 5700, 4},
-                                            {lstm_cell(), 2500, 9},
-                                            {gru_cell(), 3000, 20},
-                                            {relu_cell(), 6000, 1}}) {
-    const ModelSpec spec{.cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = 0.02};
-    cases.push_back({fmt::format("dense-mma, streamed: 8 steps, batch {}, {}", batch, to_string(spec)),
-                     [spec, batch = batch] {
-                       const Model model = random_model(spec);
-                       return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0),
-                                          {.strategy = GpuStrategy::dense_mma});
-                     }});
+  // So large that the weights of most are streamed.
+  constexpr GpuStrategy dense = GpuStrategy::dense_mma, sparse = GpuStrategy::sparse_mma;
+  for (const auto& [strategy, cell, hidden, batch] : {std::tuple{dense, tanh_cell(), 5700, 4},
+                                                      {dense, lstm_cell(), 2500, 9},
+                                                      {dense, gru_cell(), 3000, 20},
+                                                      {dense, relu_cell(), 6000, 1},
+                                                      {sparse, lstm_cell(), 3500, 4},
+                                                      {sparse, lstm_cell(), 2500, 16},
+                                                      {sparse, gru_cell(), 3000, 20},
+                                                      {sparse, tanh_cell(), 5632, 4}}) {
+    const ModelSpec spec = masked_for(
+        strategy, {.cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = 0.02});
+    cases.push_back(
+        {fmt::format("{}, large: 8 steps, batch {}, {}", to_string(strategy), batch, to_string(spec)),
+         [spec, strategy = strategy, batch = batch] {
+           const Model model = random_model(spec);
+           return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0), {.strategy = strategy});
+         }});
   }
   for (const std::int64_t hidden : {1000, 2304}) {
     for (const Cell& cell : standard_cells()) {
-      for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
-        const ModelSpec spec{
-            .cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = 0.05};
+      for (const GpuStrategy strategy : {dense, sparse, GpuStrategy::vector_mma}) {
+        const ModelSpec spec = masked_for(
+            strategy, {.cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = 0.05});
         cases.push_back({fmt::format("{}: 20 steps, batch 5, {}", to_string(strategy), to_string(spec)),
                          [spec, strategy] {
                            const Model model = random_model(spec);

@@ -43,7 +43,7 @@ std::vector<Path> paths() {
     return sized_spec;
   };
   const GpuWishes dense_mma{.strategy = GpuStrategy::dense_mma},
-      vector_mma{.strategy = GpuStrategy::vector_mma};
+      sparse_mma{.strategy = GpuStrategy::sparse_mma}, vector_mma{.strategy = GpuStrategy::vector_mma};
   const DType fp32 = DType::fp32, fp16 = DType::fp16, bf16 = DType::bf16;
   std::vector<Path> all = {
       {"cells", "stamped", spec(tanh_cell(), fp16)},
@@ -78,11 +78,12 @@ std::vector<Path> paths() {
        {0, true}},
       {"dense", "W_ih by cuBLASLt", spec(lstm_cell(), fp16, 9), {}, 3, Lengths::mixed},
   };
-  for (const GpuWishes& wishes : {dense_mma, vector_mma}) {
+  for (const GpuWishes& wishes : {dense_mma, sparse_mma, vector_mma}) {
     const std::string_view name = to_string(*wishes.strategy);
     const auto add = [&](std::string_view what, const ModelSpec& of, GpuWishes more, std::int64_t batch = 3) {
       more.strategy = wishes.strategy;
-      all.push_back({"mma", fmt::format("{}, {}", name, what), of, more, batch});
+      all.push_back(
+          {"mma", fmt::format("{}, {}", name, what), masked_for(*wishes.strategy, of), more, batch});
     };
     add("stamped", spec(tanh_cell(), fp16), {});
     add("stamped", spec(gru_cell(), bf16), {});
@@ -91,6 +92,20 @@ std::vector<Path> paths() {
     add("two planes", spec(lstm_cell(), bf16), {.group_batch = 11}, 11);
     add("three planes, groups", spec(gru_cell(), fp16), {.groups = 2, .group_batch = 20}, 40);
     add("grid barrier", spec(lstm_cell(), fp16), {.stamps = false});
+    if (wishes.strategy == GpuStrategy::sparse_mma) {
+      add("tags for 8 entries", spec(relu_cell(), bf16), {.group_batch = 8}, 8);
+      add("streamed weights, one entry", sized(400, relu_cell(), bf16), {.warps = 4}, 1);
+      add("streamed weights, grid barrier", sized(400, tanh_cell(), fp16), {.warps = 4, .stamps = false}, 4);
+      add("streamed weights, some kept", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
+      add("row parts, streamed weights", sized(400, relu_cell(), bf16), {.warps = 4, .row_parts = 2}, 8);
+      add("whole rows", sized(100, lstm_cell(), fp16), {.warps = 4, .row_parts = 4});
+      add("whole rows, grid barrier", sized(200, relu_cell(), bf16),
+          {.warps = 4, .row_parts = 4, .stamps = false}, 8);
+      add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true},
+          27);
+      add("asks late, streamed weights", sized(150, gru_cell(), bf16),
+          {.groups = 1, .group_batch = 11, .warps = 4, .asks_late = true}, 11);
+    }
     if (wishes.strategy == GpuStrategy::dense_mma) {
       add("streamed weights", sized(150, lstm_cell(), fp16), {.group_batch = 8, .warps = 4}, 8);
       add("streamed weights, one entry", sized(400, relu_cell(), bf16), {.warps = 4}, 1);
@@ -119,7 +134,7 @@ std::vector<Path> paths() {
     }
     all.push_back({"mma",
                    fmt::format("{}, a state without a stamp", name),
-                   spec(gru_cell(), fp16),
+                   masked_for(*wishes.strategy, spec(gru_cell(), fp16)),
                    wishes,
                    3,
                    Lengths::mixed,
@@ -127,14 +142,16 @@ std::vector<Path> paths() {
                    false,
                    8.0F});
   }
-  for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
+  for (const GpuStrategy strategy :
+       {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::sparse_mma, GpuStrategy::vector_mma}) {
     const auto add = [&](std::string_view what, const ModelSpec& of, GpuWishes more, std::int64_t batch = 3,
                          Lengths lengths = Lengths::all_steps, float h0_scale = 1.0F) {
       more.strategy = strategy;
-      if (strategy == GpuStrategy::dense_mma && !more.row_parts) more.row_parts = 1;
+      const bool holds = strategy == GpuStrategy::dense_mma || strategy == GpuStrategy::sparse_mma;
+      if (holds && !more.row_parts) more.row_parts = 1;
       all.push_back({"cluster",
                      fmt::format("{}, {}", to_string(strategy), what),
-                     of,
+                     masked_for(strategy, of),
                      more,
                      batch,
                      lengths,
@@ -148,8 +165,9 @@ std::vector<Path> paths() {
     add("lengths, fence", spec(lstm_cell(), fp16), {.fence = true}, 8, Lengths::mixed);
     add("a state without a stamp", spec(gru_cell(), fp16), {}, 3, Lengths::mixed, 8.0F);
     if (strategy == GpuStrategy::gather) add("4-byte values", spec(lstm_cell(), DType::fp32), {});
-    if (strategy != GpuStrategy::dense_mma) continue;
-    add("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
+    if (strategy != GpuStrategy::dense_mma && strategy != GpuStrategy::sparse_mma) continue;
+    if (strategy == GpuStrategy::dense_mma)
+      add("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
     add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true}, 27);
     const GpuWishes whole{.groups = 1, .warps = 4, .row_parts = 4};
     add("whole rows", sized(100, lstm_cell(), fp16), whole);
@@ -161,7 +179,12 @@ std::vector<Path> paths() {
     add("whole rows, lengths, fence", sized(90, lstm_cell(), fp16),
         {.groups = 1, .warps = 4, .row_parts = 4, .fence = true}, 7, Lengths::mixed);
     add("whole rows, a state of any value", sized(100, gru_cell(), fp16), whole, 3, Lengths::mixed, 8.0F);
-    add("whole rows, weights in shared memory", sized(500, lstm_cell(), fp16), whole, 2);
+    // Of half the weights only a larger layer has any there.
+    add("whole rows, weights in shared memory",
+        strategy == GpuStrategy::dense_mma ? sized(500, lstm_cell(), fp16) : sized(1000, tanh_cell(), fp16),
+        strategy == GpuStrategy::dense_mma ? whole
+                                           : GpuWishes{.groups = 1, .ctas = 4, .warps = 8, .row_parts = 8},
+        2);
     add("whole rows, 8 warps", sized(300, gru_cell(), fp16), {.groups = 1, .warps = 8, .row_parts = 8}, 4);
   }
   ModelSpec both = spec(gru_cell(), fp16);
@@ -181,11 +204,13 @@ std::vector<Path> paths() {
 }
 
 CaseResult run_path(const Path& path) {
-  const bool holds = path.wishes.strategy == GpuStrategy::dense_mma;
+  const bool sparse = path.wishes.strategy == GpuStrategy::sparse_mma;
+  const bool holds = sparse || path.wishes.strategy == GpuStrategy::dense_mma;
   const bool keeps = path.what.ends_with("some kept");
+  const int registers = sparse ? 152 : 176, shared = sparse ? 12288 : 16384;
   const Device device = !path.cramped ? find_gpu(0)
-                        : keeps       ? cramped_gpu(6, 176, 16384, 200000)
-                        : holds       ? cramped_gpu(6, 176, 16384)
+                        : keeps       ? cramped_gpu(6, registers, shared, 200000)
+                        : holds       ? cramped_gpu(6, registers, shared)
                                       : cramped_gpu(2, 112, 8192);
   const Model model = random_model(path.spec);
   Inputs inputs = random_inputs(model, steps, path.batch, 2, path.lengths);

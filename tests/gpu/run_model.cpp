@@ -137,7 +137,7 @@ Device cramped_gpu(int sms, int registers, std::int64_t shared, std::int64_t l2)
 
 ModelSpec Wanted::sized(ModelSpec spec) const {
   if (device) spec.hidden = spec.cell.gates() == 1 ? 400 : 150;
-  return spec;
+  return masked_for(*wishes.strategy, spec);
 }
 
 std::string to_string(const Wanted& wanted) {
@@ -151,11 +151,11 @@ std::string to_string(const Wanted& wanted) {
                                                                 : "");
 }
 
-const std::vector<Wanted>& dense_mma_detours() {
+const std::vector<Wanted>& mma_detours() {
   static const std::vector<Wanted> all = [] {
-    const auto detour = [](int batch, bool asks_late, int row_parts, bool streams) {
+    const auto detour = [](GpuStrategy strategy, int batch, bool asks_late, int row_parts, bool streams) {
       const Device device = streams ? cramped_gpu(6, 176, 24576) : cramped_gpu(6, 255, 131072);
-      const GpuWishes wishes{.strategy = GpuStrategy::dense_mma,
+      const GpuWishes wishes{.strategy = strategy,
                              .groups = 1,
                              .ctas = row_parts > 2 ? 4 : 6,  // each warp has rows
                              .group_batch = batch,
@@ -165,18 +165,25 @@ const std::vector<Wanted>& dense_mma_detours() {
                              .in_cluster = false};
       return Wanted{wishes, device, streams};
     };
-    return std::vector{detour(7, false, 1, true), detour(3, false, 2, false), detour(11, true, 1, false),
-                       detour(11, true, 2, true), detour(3, false, 4, false)};
+    constexpr GpuStrategy dense = GpuStrategy::dense_mma, sparse = GpuStrategy::sparse_mma;
+    return std::vector{detour(dense, 7, false, 1, true),   detour(dense, 3, false, 2, false),
+                       detour(dense, 11, true, 1, false),  detour(dense, 11, true, 2, true),
+                       detour(sparse, 7, false, 1, true),  detour(sparse, 2, false, 2, false),
+                       detour(sparse, 11, true, 1, false), detour(sparse, 3, false, 4, false),
+                       detour(dense, 3, false, 4, false)};
   }();
   return all;
 }
 
 std::vector<Wanted> mma_plans() {
-  std::vector<Wanted> all{{{.strategy = GpuStrategy::dense_mma}}, {{.strategy = GpuStrategy::vector_mma}}};
-  all.insert(all.end(), dense_mma_detours().begin(), dense_mma_detours().end());
-  Wanted counted = dense_mma_detours().back();
-  counted.wishes.in_cluster = true;
-  all.push_back(counted);
+  std::vector<Wanted> all{{{.strategy = GpuStrategy::dense_mma}},
+                          {{.strategy = GpuStrategy::sparse_mma}},
+                          {{.strategy = GpuStrategy::vector_mma}}};
+  all.insert(all.end(), mma_detours().begin(), mma_detours().end());
+  for (auto whole = mma_detours().end() - 2; whole != mma_detours().end(); ++whole) {
+    all.push_back(*whole);
+    all.back().wishes.in_cluster = true;
+  }
   return all;
 }
 

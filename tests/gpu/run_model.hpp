@@ -49,10 +49,10 @@ struct Wanted {
   [[nodiscard]] ModelSpec sized(ModelSpec spec) const;  // so large that there is such a plan
 };
 [[nodiscard]] std::string to_string(const Wanted& wanted);
-// dense-mma as large layers need it, for small ones: weights are streamed, state is asked for late, rows have
-// parts.
-[[nodiscard]] const std::vector<Wanted>& dense_mma_detours();
-[[nodiscard]] std::vector<Wanted> mma_plans();  // both strategies as they come, then the detours
+// dense-mma and sparse-mma as large layers need them, for small ones: weights are streamed, state is asked
+// for late, rows have parts.
+[[nodiscard]] const std::vector<Wanted>& mma_detours();
+[[nodiscard]] std::vector<Wanted> mma_plans();  // the three strategies as they come, then the detours
 // What of the wishes the plan lacks; empty: nothing.
 [[nodiscard]] std::string lacking(const Plan& plan, const GpuWishes& wishes);
 // Throws std::runtime_error where the plan is another than is wanted.

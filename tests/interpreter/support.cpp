@@ -27,6 +27,11 @@ std::shared_ptr<const Packed> pack_for(const Model& model, const Device& device,
   return packed;
 }
 
+ModelSpec masked_for(GpuStrategy strategy, ModelSpec spec) {
+  if (strategy == GpuStrategy::sparse_mma) spec.mask = Mask::two_of_four;
+  return spec;
+}
+
 GpuProblem draw_gpu_problem(Random& random, std::int64_t most_hidden) {
   const auto one_of = [&](auto... choices) {
     const std::common_type_t<decltype(choices)...> all[] = {choices...};

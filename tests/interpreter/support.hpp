@@ -21,6 +21,9 @@ struct Output {
 [[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, const Device& device, int batch,
                                                      const GpuWishes& wishes = {});
 
+// With a mask that the strategy takes.
+[[nodiscard]] ModelSpec masked_for(GpuStrategy strategy, ModelSpec spec);
+
 // A problem whose plans differ in all that a plan decides.
 struct GpuProblem {
   ModelSpec spec;

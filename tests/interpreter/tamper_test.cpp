@@ -70,10 +70,17 @@ std::vector<Case> cases() {
 // need.
 std::vector<Case> mma_cases() {
   std::vector<Case> all;
-  for (const GpuStrategy strategy : {GpuStrategy::dense_mma, GpuStrategy::vector_mma}) {
-    const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .input = 6, .hidden = 77, .density = 0.2};
-    all.emplace_back(spec, tiny_gpu(),
-                     GpuWishes{.strategy = strategy, .warps = 4, .w_ih = InputStorage::csr});
+  for (const GpuStrategy strategy :
+       {GpuStrategy::dense_mma, GpuStrategy::sparse_mma, GpuStrategy::vector_mma}) {
+    const ModelSpec spec = masked_for(
+        strategy, {.cell = lstm_cell(), .dtype = DType::fp16, .input = 6, .hidden = 77, .density = 0.2});
+    all.emplace_back(
+        spec, tiny_gpu(),
+        GpuWishes{.strategy = strategy,
+                  .ctas = 4,
+                  .warps = 4,
+                  .row_parts = strategy == GpuStrategy::vector_mma ? std::nullopt : std::optional(1),
+                  .w_ih = InputStorage::csr});
   }
   return all;
 }
@@ -282,6 +289,38 @@ TEST(Tamper, ColumnsOfFragments) {
     EXPECT_EQ(outcome(c, [&](auto& sections) { put(sections, 0, second); }), Outcome::refused);
     EXPECT_EQ(outcome(c, [&](auto& sections) { halves(sections)[layout.column_half(at, 16)] ^= 1; }),
               Outcome::refused);
+  });
+  EXPECT_GT(changed, 0);
+}
+
+// Which of four neighbours weights are of, and what is to spare beside it: every bit.
+TEST(Tamper, PairsOfFragments) {
+  const Case c = mma_cases()[1];
+  const DirectionPlan& plan = c.packed->plan.directions[0];
+  const mma::View view = mma::make_view(c.packed->directions[0].sections, std::get<MmaPlan>(plan.choice),
+                                        c.packed->plan.problem, c.packed->plan.problem.directions[0]);
+  const mma::MatrixLayout& layout = view.layout.w_hh;
+  ASSERT_TRUE(layout.sparse);
+  EXPECT_EQ(layout.tiles_a_warp() % 2, 1) << "no half of the lanes to spare";
+  int changed = 0;
+  Random random(1);
+  view.for_each_fragment([&](mma::Fragment at) {
+    const int r = static_cast<int>(random.integer(0, 15)), g = static_cast<int>(random.integer(0, 7));
+    const bool last = at.tile + 1 == layout.tiles;
+    const auto flip = [&](std::int64_t half, int bit) {
+      return outcome(c, [&](std::vector<Section>& sections) {
+        section(sections, fmt::format("w_hh.{}", gpu::to_string(layout.place_of(at.step))))
+            .as<std::uint16_t>()[half] ^= static_cast<std::uint16_t>(1 << bit);
+      });
+    };
+    for (int bit = 0; bit < 4; ++bit) {
+      const Outcome flipped = flip(layout.pair_half(at, r, g), mma::MatrixLayout::pair_shift(g) + bit);
+      EXPECT_NE(flipped, Outcome::same) << r << " " << g << " " << bit;
+      if (flipped == Outcome::changed) ++changed;
+      if (last) {
+        EXPECT_EQ(flip(layout.pair_half(at, r, g) + 4, bit), Outcome::refused);
+      }
+    }
   });
   EXPECT_GT(changed, 0);
 }

@@ -49,7 +49,7 @@ TEST(Strategy, TheCheapestIsTakenAndTheOthersArePriced) {
 TEST(Strategy, WhatHasNoPlanSaysWhy) {
   const Plan plan = plan_for({.cell = gru_cell(), .dtype = DType::fp32, .hidden = 64, .density = 0.5}, 2);
   EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan.directions[0].choice));
-  for (const char* strategy : {"dense-mma", "vector-mma"}) {
+  for (const char* strategy : {"dense-mma", "sparse-mma", "vector-mma"}) {
     const auto others = of_strategy(plan, strategy);
     ASSERT_EQ(others.size(), 1U) << strategy;
     EXPECT_THAT(others[0]->reason, HasSubstr("the weights are fp32"));
@@ -71,6 +71,19 @@ TEST(Strategy, WhereNoneHasAPlanEachSaysWhy) {
     EXPECT_THAT(error.what(), HasSubstr("no dense-mma plan"));
     EXPECT_THAT(error.what(), HasSubstr("no vector-mma plan"));
   }
+}
+
+// 2:4 rows need half of the weights that dense ones do.
+TEST(Strategy, TwoOfFourNeighboursAreTakenBySparseTensorCores) {
+  const ModelSpec spec{
+      .cell = lstm_cell(), .dtype = DType::fp16, .input = 1, .hidden = 1024, .mask = test::Mask::two_of_four};
+  const Plan plan = plan_for(spec, 32);
+  EXPECT_TRUE(std::get<MmaPlan>(plan.directions[0].choice).sparse) << to_text(plan);
+  EXPECT_GE(of_strategy(plan, "dense-mma").size(), 1U);
+  const Plan others = plan_for({.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 256, .density = 1.0}, 4);
+  const auto sparse = of_strategy(others, "sparse-mma");
+  ASSERT_EQ(sparse.size(), 1U);
+  EXPECT_THAT(sparse[0]->reason, HasSubstr("4 non-zeros in four neighbouring columns"));
 }
 
 TEST(Strategy, AWishThatOneHasChoosesIt) {

@@ -58,11 +58,21 @@ class MaskMaker {
       for (std::int64_t c = 0; c < cols_; ++c) {
         mask[static_cast<std::size_t>(r * cols_ + c)] = keep(r, c, row_density);
       }
+      if (spec_.mask == Mask::two_of_four) thin_out(mask, r);
     }
     return mask;
   }
 
  private:
+  // Of each four neighbours all but two go, whichever.
+  void thin_out(std::vector<bool>& mask, std::int64_t r) {
+    for (std::int64_t c = 0; c < cols_; c += 4) {
+      const auto first = mask.begin() + r * cols_ + c;
+      const std::int64_t four = std::min<std::int64_t>(4, cols_ - c);
+      while (std::count(first, first + four, true) > 2) first[random_.integer(0, four - 1)] = false;
+    }
+  }
+
   double density_of_row() {
     if (spec_.mask == Mask::skewed_rows) return 4.0 * std::pow(random_.uniform(), 3.0) * density_;
     if (spec_.mask == Mask::empty_rows && random_.chance(1.0 / 3.0)) return 0.0;
@@ -161,6 +171,8 @@ std::string_view to_string(Mask mask) {
       return "bands";
     case Mask::blocks:
       return "blocks";
+    case Mask::two_of_four:
+      return "two of four";
   }
   return "?";
 }

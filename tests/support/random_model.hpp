@@ -35,6 +35,7 @@ enum class Mask {
   one_full_row,  // one row is full; the others as uniform
   bands,         // a diagonal band, the same in each gate
   blocks,        // block_rows x block_cols, within a gate, by themselves
+  two_of_four,   // as uniform, but at most 2 of columns 4 k to 4 k + 3: of a density above 0.5 that many
 };
 
 enum class Directions { forward, reverse, both };

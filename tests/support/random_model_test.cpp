@@ -6,6 +6,8 @@
 #include <limits>
 #include <set>
 
+#include "sprnn/plan.hpp"
+
 namespace sprnn::test {
 namespace {
 
@@ -16,7 +18,7 @@ std::vector<ModelSpec> all_specs() {
   for (const Cell& cell : cells) {
     for (DType dtype : {DType::fp32, DType::fp16, DType::bf16}) {
       ModelSpec spec{.cell = cell, .dtype = dtype, .hidden = 37, .layers = 2, .directions = Directions::both};
-      spec.mask = static_cast<Mask>(specs.size() % 6);
+      spec.mask = static_cast<Mask>(specs.size() % 7);
       spec.density = 0.3;
       if (cell.kind == CellKind::lstm) {
         spec.projection = 11;
@@ -44,8 +46,8 @@ TEST(RandomModel, IsTheSameOnEveryMachine) {
 }
 
 TEST(RandomModel, MasksHaveTheDensityAndTheShape) {
-  for (Mask mask :
-       {Mask::uniform, Mask::skewed_rows, Mask::empty_rows, Mask::one_full_row, Mask::bands, Mask::blocks}) {
+  for (Mask mask : {Mask::uniform, Mask::skewed_rows, Mask::empty_rows, Mask::one_full_row, Mask::bands,
+                    Mask::blocks, Mask::two_of_four}) {
     const ModelSpec spec{
         .cell = gru_cell(), .input = 90, .hidden = 100, .density = 0.2, .mask = mask, .block_rows = 16};
     SCOPED_TRACE(to_string(spec));
@@ -67,6 +69,9 @@ TEST(RandomModel, MasksHaveTheDensityAndTheShape) {
     }
     if (mask == Mask::skewed_rows) {
       EXPECT_GT(*rows.rbegin(), 60);
+    }
+    if (mask == Mask::two_of_four) {
+      EXPECT_EQ(describe(random_model(spec), 1).directions[0].w_hh.most_of_four, 2);
     }
   }
 }

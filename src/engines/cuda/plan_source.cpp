@@ -104,7 +104,8 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("kept_steps", m.kept_steps);
   constant("fragments_ahead", m.fragments_ahead());
   constant("streams_two_steps", m.streams_two_steps());
-  constant("column_words", m.column_words());
+  constant("index_words", m.index_words());
+  constant("sparse", m.sparse);
   constant("sum_rows", m.sum_rows());
   constant("sum_pitch", m.sum_pitch());
   constant("sum_words", m.sum_words(group_batch));

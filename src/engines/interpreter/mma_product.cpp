@@ -31,14 +31,14 @@ void MmaProduct::run(const StateImage& state, int entries, bool /*bounded*/) {
   const gpu::Image& image = layout.image;
   std::fill(sums_.begin(), sums_.end(), 0.0F);
   view_.for_each_fragment([&](mma::Fragment at) {
-    // A fragment's 16 products go to the sum together; a weight that is not stored multiplies nothing,
+    // A fragment's products go to the sum together; a weight that is not stored multiplies nothing,
     // whatever the state holds there.
     for (int r = 0; r < mma::tile_rows; ++r) {
       for (int b = 0; b < entries; ++b) {
         float& sum = warp_sums_[static_cast<size_t>(r) * group_batch_ + static_cast<size_t>(b)];
         if (at.step == 0) sum = 0.0F;
         double products = 0.0;
-        for (int k = 0; k < mma::step_columns; ++k) {
+        for (int k = 0; k < layout.step_columns(); ++k) {
           const std::uint16_t bits = view_.weight(at, r, k);
           if (bits == 0) continue;
           const std::int64_t address = view_.position(at, k) * mma::word_bytes;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "arguments.cuh"
+#include "held_quads.cuh"
 #include "held_slice.cuh"
 #include "ring.cuh"
 
@@ -57,18 +58,36 @@ class CountedExchange : public HeldSlice<M> {
     __device__ __forceinline__ void receive(WhileWaiting&& while_waiting) {
       while_waiting();
       exchange_.wait(step_, deadline_);
+      __syncwarp();  // all lanes have added up the sums of the last timestep before one leaves those of this
     }
-    // Operand B of a step: what it has of entries that there are not is zero, or another's.
-    __device__ __forceinline__ void operand(int step, u32 (&b)[planes][2]) const {
+    // Operand B of a step of the weights: what it has of entries that there are not is zero, or another's.
+    __device__ __forceinline__ void operand(int step, OperandB<M> (&b)[planes]) const {
+      const int entry = threadIdx.x % 32 / 4 % plane_entries, four = threadIdx.x % 4;
 #pragma unroll
-      for (int plane = 0; plane < planes; ++plane) load(step, plane, threadIdx.x % 32 / 4 % plane_entries, b[plane]);
+      for (int plane = 0; plane < planes; ++plane) {
+        if constexpr (M::sparse) {
+          // Of each two words two units, as share_halves (held_quads.cuh) has them.
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const u32 at = at_word(2 * step + i / 2, four / 2 * 2 + i % 2, plane, entry) + four % 2 * 4;
+            asm volatile("ld.shared.u32 %0, [%1];" : "=r"(b[plane].words[i]) : "r"(at));
+          }
+        } else {
+          load(step, four, plane, entry, b[plane].words);
+        }
+      }
     }
-    // The same for the rare product, of one batch entry.
-    __device__ __forceinline__ void again(int step, int plane, int entry, u32 (&h)[2]) const { load(step, plane, entry, h); }
+    // For the rare product: four units' state of a step and one batch entry.
+    __device__ __forceinline__ void again(int step, int four, int plane, int entry, u32 (&h)[2]) const {
+      load(step, four, plane, entry, h);
+    }
 
    private:
-    __device__ __forceinline__ void load(int step, int plane, int entry, u32 (&word)[2]) const {
-      const u32 at = slot_ + 8 * word_at(plane, step, entry, threadIdx.x % 4);
+    __device__ __forceinline__ u32 at_word(int step, int four, int plane, int entry) const {
+      return slot_ + 8 * word_at(plane, step, entry, four);
+    }
+    __device__ __forceinline__ void load(int step, int four, int plane, int entry, u32 (&word)[2]) const {
+      const u32 at = at_word(step, four, plane, entry);
       asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(word[0]), "=r"(word[1]) : "r"(at));
     }
 
@@ -109,11 +128,12 @@ class CountedExchange : public HeldSlice<M> {
 
  private:
   static constexpr int plane_entries = planes > 1 ? 8 : power_of_two_from(GROUP_BATCH);
-  static constexpr int slot_bytes = 8 * planes * M::steps * plane_entries * 4;
+  static constexpr int steps = M::steps * (M::sparse ? 2 : 1);  // of 16 units
+  static constexpr int slot_bytes = 8 * planes * steps * plane_entries * 4;
   static constexpr int state_bytes = CTAS * entries * Element::bytes;  // of all words that are published
 
   __device__ __forceinline__ static int word_at(int plane, int step, int entry, int four) {
-    return ((plane * M::steps + step) * 4 + four) * plane_entries + entry;
+    return ((plane * steps + step) * 4 + four) * plane_entries + entry;
   }
   __device__ __forceinline__ static u32 at_cta(u32 address, int cta) {
     u32 there;

@@ -1,5 +1,5 @@
-// The recurrent product of strategy dense-mma: every warp multiplies its share of the columns, whose state comes from the
-// ring into its registers, all at once or step by step.
+// The recurrent product of strategies dense-mma and sparse-mma: every warp multiplies its share of the columns, whose state
+// comes from the ring into its registers, all at once or step by step.
 #pragma once
 
 #include "counted_exchange.cuh"
@@ -18,6 +18,9 @@ class Product {
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
       : weights_(arrays, cta, shared_weights) {
+    const auto block = weights_.held_block();
+#pragma unroll
+    for (int i = 0; i < M::register_steps * M::index_words; ++i) index_[i] = *block.index(i / M::index_words, i % M::index_words);
 #pragma unroll
     for (int f = 0; f < streamed_ahead && M::l2_steps > 0; ++f) load_streamed(f / M::tiles, f % M::tiles, streamed_[f]);
   }
@@ -40,14 +43,14 @@ class Product {
       }
     }
     Sums sum[chains] = {};
-    u32 coming[ahead][4];  // from shared memory
+    Fragment coming[ahead];  // from shared memory
 #pragma unroll
     for (int f = 0; f < ahead; ++f) load_shared_fragment(f, coming[f]);
     if constexpr (M::held_steps > 0) {
       multiply_held(columns, sum, coming);
     } else {
-      multiply_streamed<0, M::shared_steps>(columns, sum[0], coming, [&](int step, int tile, u32(&words)[4]) {
-        load_shared_fragment(step * M::tiles + tile, words);
+      multiply_streamed<0, M::shared_steps>(columns, sum[0], coming, [&](int step, int tile, Fragment& to) {
+        load_shared_fragment(step * M::tiles + tile, to);
       });
     }
     if constexpr (COUNTED) {
@@ -60,9 +63,9 @@ class Product {
       WarpSums<M>::leave(sum[0], sums);
     } else {
       // The last ones load the next timestep's first.
-      multiply_streamed<Quads::streamed - divide_up(M::l2_steps, Quads::steps), M::l2_steps>(
-          columns, sum[0], streamed_, [&](int step, int tile, u32(&words)[4]) {
-            load_streamed(step < M::l2_steps ? step : step - M::l2_steps, tile, words);
+      multiply_streamed<Quads::streamed - divide_up(M::l2_steps * Quads::steps_of_weights, Quads::steps), M::l2_steps>(
+          columns, sum[0], streamed_, [&](int step, int tile, Fragment& to) {
+            load_streamed(step < M::l2_steps ? step : step - M::l2_steps, tile, to);
           });
       const bool nonfinite = columns.end_nonfinite();
       __syncthreads();
@@ -91,35 +94,59 @@ class Product {
   static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps == 1 ? 1
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
-  static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % Quads::steps == 0, "the l2 steps begin with a quad");
-  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && Quads::steps % 2 == 0;
+  // Of streamed state: quads, at least one, that have whole steps of the weights.
+  static constexpr int quads_a_turn = divide_up(Quads::steps_of_weights, Quads::steps);
+  static constexpr int steps_a_turn = quads_a_turn * Quads::steps / Quads::steps_of_weights;
+  static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % steps_a_turn == 0, "the l2 steps begin with a quad");
+  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && steps_a_turn % 2 == 0;
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
 
-  __device__ __forceinline__ static void multiply(float (&sum)[planes][4], const u32 (&weights)[4], const u32 (&b)[planes][2]) {
+  using Operand = OperandB<M>;
+  struct Fragment {  // on its way
+    u32 words[4];
+    u32 index;  // sparse: of the tile, if it is an even one, and the next
+  };
+
+  // `index`: sparse only.
+  __device__ __forceinline__ static void multiply(int tile, Sums& sum, const u32 (&weights)[4], u32 index,
+                                                  const Operand (&b)[planes]) {
 #pragma unroll
-    for (int plane = 0; plane < planes; ++plane) multiply_add(sum[plane], weights, b[plane]);
+    for (int plane = 0; plane < planes; ++plane) {
+      if constexpr (!M::sparse) {
+        multiply_add(sum[tile][plane], weights, b[plane].words);
+      } else if (tile % 2 == 0) {
+        multiply_add_sparse<false>(sum[tile][plane], weights, index, b[plane].words);
+      } else {
+        multiply_add_sparse<true>(sum[tile][plane], weights, index, b[plane].words);
+      }
+    }
   }
 
   // Steps whose state is held.
   template <class Columns>
-  __device__ __forceinline__ void multiply_held(Columns& columns, Sums (&sum)[chains], u32 (&coming)[ahead][4]) {
+  __device__ __forceinline__ void multiply_held(Columns& columns, Sums (&sum)[chains], Fragment (&coming)[ahead]) {
     // Those whose weights are in registers fill the time that those of the others take to come.
 #pragma unroll
     for (int s = 0; s < M::register_steps || s < M::shared_steps; ++s) {
       if (s < M::register_steps) {
-        u32 b[planes][2];
+        Operand b[planes];
         columns.operand(s, b);
 #pragma unroll
-        for (int tile = 0; tile < M::tiles; ++tile) multiply(sum[s % chains][tile], weights_.held(s, tile), b);
+        for (int tile = 0; tile < M::tiles; ++tile) {
+          multiply(tile, sum[s % chains], weights_.held(s, tile), M::sparse ? index_[s * M::index_words + tile / 2] : 0, b);
+        }
       }
       if (s < M::shared_steps) {
-        u32 b[planes][2];
+        Operand b[planes];
         columns.operand(M::register_steps + s, b);
+        u32 index = 0;
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
           const int f = s * M::tiles + tile;
-          multiply(sum[s % chains][tile], coming[f % ahead], b);
-          load_shared_fragment(f + ahead, coming[f % ahead]);
+          Fragment& place = coming[f % ahead];
+          if (tile % 2 == 0) index = place.index;
+          multiply(tile, sum[s % chains], place.words, index, b);
+          load_shared_fragment(f + ahead, place);
         }
       }
     }
@@ -141,41 +168,50 @@ class Product {
   }
 
   // Of those in shared memory, if there are so many: [step][tile].
-  __device__ __forceinline__ void load_shared_fragment(int f, u32 (&words)[4]) const {
-    if (f < M::shared_steps * M::tiles) Fragments<M>::take(*weights_.shared().fragment(f / M::tiles, f % M::tiles), words);
+  __device__ __forceinline__ void load_shared_fragment(int f, Fragment& to) const {
+    const int step = f / M::tiles, tile = f % M::tiles;
+    if (step >= M::shared_steps) return;
+    Fragments<M>::take(*weights_.shared().fragment(step, tile), to.words);
+    if (M::sparse && tile % 2 == 0) to.index = *weights_.shared().index(step, tile / 2);
   }
 
   // `steps` steps whose state comes a quad at a time, from quad `first` on: any number, in a rolled loop. `coming`: their
-  // fragments that are on their way; `load(step, tile, words)` sends for those behind.
+  // fragments that are on their way; `load(step, tile, fragment)` sends for those behind.
   template <int first, int steps, int N, class Columns, class Load>
-  __device__ __forceinline__ void multiply_streamed(Columns& columns, Sums& sum, u32 (&coming)[N][4], Load&& load) {
+  __device__ __forceinline__ void multiply_streamed(Columns& columns, Sums& sum, Fragment (&coming)[N], Load&& load) {
 #pragma unroll 1
-    for (int quad = 0; quad < divide_up(steps, Quads::steps); ++quad) {
-      u64 words[planes][Quads::words];
-      columns.take_streamed(first + quad, words);
+    for (int turn = 0; turn < divide_up(steps, steps_a_turn); ++turn) {
+      u64 words[quads_a_turn][planes][Quads::words];
 #pragma unroll
-      for (int i = 0; i < Quads::steps; ++i) {
-        const int s = quad * Quads::steps + i;
-        if (steps % Quads::steps != 0 && s >= steps) break;
-        u32 b[planes][2];
+      for (int quad = 0; quad < quads_a_turn; ++quad) columns.take_streamed(first + turn * quads_a_turn + quad, words[quad]);
+#pragma unroll
+      for (int i = 0; i < steps_a_turn; ++i) {
+        const int s = turn * steps_a_turn + i;
+        if (steps % steps_a_turn != 0 && s >= steps) break;
+        Operand b[planes];
 #pragma unroll
         for (int plane = 0; plane < planes; ++plane) {
-          const u64 word = words[plane][i / Quads::parts];
-          b[plane][0] = static_cast<u32>(word), b[plane][1] = static_cast<u32>(word >> 32);
-          hand_down<Quads>(b[plane], i % Quads::parts);
+#pragma unroll
+          for (int of_state = 0; of_state < Quads::steps_of_weights; ++of_state) {
+            const int j = i * Quads::steps_of_weights + of_state, place = j % Quads::steps;
+            put<Quads>(b[plane], of_state, words[j / Quads::steps][plane][place / Quads::parts], place % Quads::parts);
+          }
         }
+        u32 index = 0;
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
-          u32(&place)[4] = coming[(i * M::tiles + tile) % N];
-          multiply(sum[tile], place, b);
+          Fragment& place = coming[(i * M::tiles + tile) % N];
+          if (tile % 2 == 0) index = place.index;
+          multiply(tile, sum, place.words, index, b);
           load(s + (tile + N) / M::tiles, (tile + N) % M::tiles, place);
         }
       }
     }
   }
-  __device__ __forceinline__ void load_streamed(int s, int tile, u32 (&words)[4]) const {
+  __device__ __forceinline__ void load_streamed(int s, int tile, Fragment& to) const {
     const uint4* const from = weights_.l2().fragment(s, tile);
-    Fragments<M>::take(M::kept_steps == 0 ? __ldcg(from) : load_streamed_128(from, s < M::kept_steps), words);
+    Fragments<M>::take(M::kept_steps == 0 ? __ldcg(from) : load_streamed_128(from, s < M::kept_steps), to.words);
+    if (M::sparse && tile % 2 == 0) to.index = __ldcg(weights_.l2().index(s, tile / 2));
   }
 
   // The rare product, weights from memory; a lane sums what it has of a fragment.
@@ -189,15 +225,30 @@ class Product {
         float low = 0.0f, high = 0.0f;  // of rows lane / 4 and lane / 4 + 8
 #pragma unroll 1
         for (int s = 0; s < M::steps; ++s) {
-          u32 h[2];
-          columns.again(s, entry / 8, entry % 8, h);
           int step = s;
           const auto block = weights_.stored(step, cta);
           const uint4 a = *block.fragment(step, tile);
+          if constexpr (M::sparse) {
+            const int lane = threadIdx.x % 4;
 #pragma unroll
-          for (int k = 0; k < 4; ++k) {
-            add_stored(low, k < 2 ? a.x : a.z, k % 2, entry_of<Element>(h, k));
-            add_stored(high, k < 2 ? a.y : a.w, k % 2, entry_of<Element>(h, k));
+            for (int half = 0; half < 2; ++half) {  // of a step's columns: their words, and who has their index
+              u32 h[2];
+              columns.again(2 * s + half, lane % 2 * 2 + lane / 2, entry / 8, entry % 8, h);
+              const u32 index = block.index(step, tile / 2)[tile % 2 * 2 + half - lane] >> 4 * lane;
+#pragma unroll
+              for (int k = 0; k < 2; ++k) {
+                add_stored(low, half == 0 ? a.x : a.z, k, entry_of_four(h, index >> 2 * k & 3));
+                add_stored(high, half == 0 ? a.y : a.w, k, entry_of_four(h, index >> (16 + 2 * k) & 3));
+              }
+            }
+          } else {
+            u32 h[2];
+            columns.again(s, threadIdx.x % 4, entry / 8, entry % 8, h);
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+              add_stored(low, k < 2 ? a.x : a.z, k % 2, entry_of<Element>(h, k));
+              add_stored(high, k < 2 ? a.y : a.w, k % 2, entry_of<Element>(h, k));
+            }
           }
         }
         WarpSums<M>::leave(sum_of_columns(low), sum_of_columns(high), tile, entry, sums);
@@ -206,5 +257,6 @@ class Product {
   }
 
   Fragments<M> weights_;
-  u32 streamed_[streamed_ahead][4];  // on their way, from one timestep to the next
+  u32 index_[at_least_one(M::register_steps * M::index_words)];
+  Fragment streamed_[streamed_ahead];  // on their way, from one timestep to the next
 };

@@ -19,6 +19,7 @@ class HeldExchange : public HeldSlice<M> {
 
  public:
   using Quads = HeldQuads<M, W>;
+  using Operand = OperandB<M>;
   static constexpr int first_step = 1;  // the number of the state that a run starts from: it is exchanged like all others
   static constexpr int entries = Slice::entries, entries_a_thread = Slice::entries_a_thread;
 
@@ -29,9 +30,9 @@ class HeldExchange : public HeldSlice<M> {
     const int lane = threadIdx.x % 32;
     const int own = 2 * Quads::a_slot * ring.group;
     polled_ = own + 2 * first_quad();
-    const int units = published_units - column_warp<M>() * M::steps * 16 - lane % 4 * 4;
+    const int units = published_units - column_warp<M>() * Quads::all_steps * 16 - lane % 4 * 4;
     const bool any = units > 0 && Quads::entry_of_lane(lane) < GROUP_BATCH;
-    const int steps = !any ? 0 : units > M::steps * 16 ? M::steps : (units + 15) / 16;  // somebody publishes
+    const int steps = !any ? 0 : units > Quads::all_steps * 16 ? Quads::all_steps : (units + 15) / 16;  // somebody publishes
     const int part = Quads::part_of_lane(lane);
     held_words_ = words_of(min(steps, Quads::held_steps) - part);
     streamed_words_ = words_of(steps - Quads::held_steps - part);
@@ -40,8 +41,9 @@ class HeldExchange : public HeldSlice<M> {
       const int entry = Slice::entry(i), b = Slice::batch_of(entry);
       const int unit = role.cta * M::Image::units_a_cta + Slice::unit_of(entry);
       // No column reads what lies behind the last step: units that there are not.
-      const bool publishes = entry % 4 == 0 && entry < entries && unit / 16 / M::steps < M::column_warps;
-      published_[i] = publishes ? own + Quads::word_at(unit / 16 / M::steps, unit % (16 * M::steps), b) : -1;
+      const int column_warp = unit / 16 / Quads::all_steps;
+      const bool publishes = entry % 4 == 0 && entry < entries && column_warp < M::column_warps;
+      published_[i] = publishes ? own + Quads::word_at(column_warp, unit % (16 * Quads::all_steps), b) : -1;
     }
   }
 
@@ -92,19 +94,20 @@ class HeldExchange : public HeldSlice<M> {
       // words down, between the products (tanh 2304: 1.40 us instead of 1.29).
       if constexpr (can_flag) {
         nonfinite_ = Codec::is_flagged(flags_);
-        if (nonfinite_) unflag_held();
+        if (nonfinite_) change_held([](u64 word) { return Codec::unflagged(word); });
       }
+      if constexpr (M::sparse) change_held(share_halves);
       flags_ = 0;
     }
 
-    // Operand B of a held step.
-    __device__ __forceinline__ void operand(int step, u32 (&b)[Quads::planes][2]) const {
-      const int place = Quads::place_in_quad(step);
+    // Operand B of a held step of the weights.
+    __device__ __forceinline__ void operand(int weights_step, Operand (&b)[Quads::planes]) const {
 #pragma unroll
-      for (int plane = 0; plane < Quads::planes; ++plane) {
-        const u64 word = word_[plane][Quads::quad_of(step)][place / Quads::parts];
-        b[plane][0] = static_cast<u32>(word), b[plane][1] = static_cast<u32>(word >> 32);
-        hand_down<Quads>(b[plane], place % Quads::parts);
+      for (int i = 0; i < Quads::steps_of_weights; ++i) {
+        const int step = weights_step * Quads::steps_of_weights + i, place = Quads::place_in_quad(step);
+#pragma unroll
+        for (int plane = 0; plane < Quads::planes; ++plane)
+          put<Quads>(b[plane], i, word_[plane][Quads::quad_of(step)][place / Quads::parts], place % Quads::parts);
       }
     }
 
@@ -125,6 +128,10 @@ class HeldExchange : public HeldSlice<M> {
       for (int plane = 0; plane < Quads::planes; ++plane) {
         take(coming_[plane], words[plane]);
         coming_[plane] = {};
+        if constexpr (M::sparse) {
+#pragma unroll
+          for (int w = 0; w < Quads::words; ++w) words[plane][w] = share_halves(words[plane][w]);
+        }
       }
       if (quad + 1 < Quads::streamed) ask_streamed(quad + 1);
     }
@@ -134,15 +141,15 @@ class HeldExchange : public HeldSlice<M> {
       Codec::fence();
       return __any_sync(~0u, nonfinite_ || (can_flag && Codec::is_flagged(flags_)));
     }
-    // For the rare product: operand B of a step and one batch entry. Anew from the ring, where it is until this CTA has
-    // published.
-    __device__ __forceinline__ void again(int step, int plane, int entry, u32 (&h)[2]) const {
+    // For the rare product: four units' state of a step and one batch entry. Anew from the ring, where it is until this CTA
+    // has published.
+    __device__ __forceinline__ void again(int step, int four, int plane, int entry, u32 (&h)[2]) const {
       const int place = Quads::place_in_quad(step);
       const Quad v = Codec::load(from() + 2 * exchange_.place(plane, Quads::quad_of(step)));
       u64 word = place / Quads::parts == 0 ? v.low : v.high;
       if constexpr (W == Word::stamp) word = Codec::without_stamp(word);
       if constexpr (can_flag) word = Codec::unflagged(word);
-      const int owner = Quads::lane_of(entry, place % Quads::parts, threadIdx.x % 4);
+      const int owner = Quads::lane_of(entry, place % Quads::parts, four);
       h[0] = __shfl_sync(~0u, static_cast<u32>(word), owner);
       h[1] = __shfl_sync(~0u, static_cast<u32>(word >> 32), owner);
     }
@@ -150,13 +157,14 @@ class HeldExchange : public HeldSlice<M> {
    private:
     __device__ __forceinline__ RingWords from() const { return exchange_.words_ + (exchange_.polled_ + exchange_.slot_at(step_)); }
 
-    __device__ __forceinline__ void unflag_held() {
+    template <class Change>
+    __device__ __forceinline__ void change_held(Change&& change) {
 #pragma unroll
       for (int plane = 0; plane < Quads::planes; ++plane) {
 #pragma unroll
         for (int quad = 0; quad < Quads::held; ++quad) {
 #pragma unroll
-          for (int w = 0; w < Quads::words; ++w) word_[plane][quad][w] = Codec::unflagged(word_[plane][quad][w]);
+          for (int w = 0; w < Quads::words; ++w) word_[plane][quad][w] = change(word_[plane][quad][w]);
         }
       }
     }

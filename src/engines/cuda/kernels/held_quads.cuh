@@ -13,8 +13,11 @@ struct HeldQuads {
   static constexpr int entries = planes > 1 ? 8 : power_of_two_from(GROUP_BATCH);
   static constexpr int parts = 8 / entries;  // steps side by side in a warp's lanes
   static constexpr int words = W == Word::tag ? 1 : 2;  // a quad; a tag takes the upper half
-  static constexpr int steps = words * parts;           // a quad
-  static constexpr int held_steps = M::held_steps, streamed_steps = M::steps - held_steps;
+  // Here a step is one of operand B of mma.m16n8k16; a step of sparse weights has two.
+  static constexpr int steps = words * parts;  // a quad
+  static constexpr int steps_of_weights = M::sparse ? 2 : 1;
+  static constexpr int all_steps = M::steps * steps_of_weights;
+  static constexpr int held_steps = M::held_steps * steps_of_weights, streamed_steps = all_steps - held_steps;
   static constexpr int held = divide_up(held_steps, steps);  // quads of a lane, of a plane
   static constexpr int streamed = divide_up(streamed_steps, steps);
   static constexpr int a_plane = held + streamed;
@@ -40,10 +43,25 @@ struct HeldQuads {
   }
 };
 
-// Operand B, of what lanes have of a step's state, from those that have its part. What it has of entries that there are not is
-// anything.
-template <class Quads>
-__device__ __forceinline__ void hand_down(u32 (&b)[2], int part) {
+// The words of two neighbouring lanes, as operand B of mma.m16n8k32 has them: each lane half of either, so that both have two of
+// the four units that a word is of.
+__device__ __forceinline__ u64 share_halves(u64 word) {
+  const u32 low = static_cast<u32>(word), high = static_cast<u32>(word >> 32);
+  const bool odd = threadIdx.x % 2 == 1;
+  const u32 other = __shfl_xor_sync(~0u, odd ? low : high, 1);
+  return static_cast<u64>(odd ? high : other) << 32 | (odd ? other : low);
+}
+
+// Of a step of the weights. What it has of entries that there are not is anything.
+template <class M>
+struct OperandB {
+  u32 words[M::sparse ? 4 : 2];
+};
+// The `i`th word of it, from the lanes that have its part.
+template <class Quads, class B>
+__device__ __forceinline__ void put(B& b, int i, u64 word, int part) {
+  const u32 halves[] = {static_cast<u32>(word), static_cast<u32>(word >> 32)};
 #pragma unroll
-  for (int i = 0; i < 2 && part > 0; ++i) b[i] = __shfl_down_sync(~0u, b[i], part * Quads::entries * 4);
+  for (int h = 0; h < 2; ++h)
+    b.words[2 * i + h] = part > 0 ? __shfl_down_sync(~0u, halves[h], part * Quads::entries * 4) : halves[h];
 }

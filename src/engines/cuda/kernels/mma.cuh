@@ -1,4 +1,4 @@
-// What products on tensor cores share: the weights of a CTA as fragments of mma.m16n8k16, where they live, and the sums
+// What products on tensor cores share: the weights of a CTA as fragments of operand A, where they live, and the sums
 // that warps leave in shared memory. `M` is the matrix of plan.cuh; plan/mma_layout.hpp says how fragments lie.
 #pragma once
 
@@ -17,6 +17,28 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const u32 (&weight
         : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "r"(state[0]), "r"(state[1]));
   }
 }
+
+// Of 32 columns' weights, two of each four neighbouring ones. `index`: which; half of the lanes have that of a tile, with
+// `odd` the other half. `state`: operand B of mma.m16n8k32.
+#if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1205
+#define MULTIPLY_SPARSE "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32."
+#else
+#define MULTIPLY_SPARSE "mma.sp.sync.aligned.m16n8k32.row.col.f32."
+#endif
+#define MULTIPLY_ADD(types, selector)                                                                         \
+  asm(MULTIPLY_SPARSE types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, " selector ";" \
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])                                                \
+      : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "r"(state[0]), "r"(state[1]), "r"(state[2]), \
+        "r"(state[3]), "r"(index))
+template <bool odd>
+__device__ __forceinline__ void multiply_add_sparse(float (&sum)[4], const u32 (&weights)[4], u32 index, const u32 (&state)[4]) {
+  if constexpr (Element::is_fp16 && odd) MULTIPLY_ADD("f16.f16.f32", "1");
+  if constexpr (Element::is_fp16 && !odd) MULTIPLY_ADD("f16.f16.f32", "0");
+  if constexpr (!Element::is_fp16 && odd) MULTIPLY_ADD("bf16.bf16.f32", "1");
+  if constexpr (!Element::is_fp16 && !odd) MULTIPLY_ADD("bf16.bf16.f32", "0");
+}
+#undef MULTIPLY_ADD
+#undef MULTIPLY_SPARSE
 
 // Of weights that come anew each timestep and are too many for the L2, which would drop each before it is read again: it is
 // asked to keep some, and to let the others pass. LSTM 4096, 34 of 96 MB kept: 28.4 us a timestep instead of 34.1.
@@ -48,16 +70,16 @@ class Fragments {
   static constexpr int planes = M::Image::planes;  // of 8 batch entries each
   using Sums = float[M::tiles][planes][4];
 
-  // Fragments of a place: [step][tile][thread] 4 words, then their columns, [step][word][thread].
+  // Fragments of a place: [step][tile][thread] 4 words, then which columns they are of, [step][word][thread].
   struct Block {
     const u32* words;
     int steps;
     __device__ __forceinline__ const uint4* fragment(int step, int tile) const {
       return reinterpret_cast<const uint4*>(words) + (step * M::tiles + tile) * THREADS + threadIdx.x;
     }
-    // Of this thread's warp; lanes l and l + 16 have column l.
-    __device__ __forceinline__ const u32* columns(int step, int word) const {
-      return words + steps * M::tiles * 4 * THREADS + (step * M::column_words + word) * THREADS + threadIdx.x;
+    // Of two tiles a word.
+    __device__ __forceinline__ const u32* index(int step, int word) const {
+      return words + steps * M::tiles * 4 * THREADS + (step * M::index_words + word) * THREADS + threadIdx.x;
     }
   };
 
@@ -171,6 +193,11 @@ struct WarpSums {
 __device__ __forceinline__ void add_stored(float& sum, u32 two, int half, float h) {
   const u32 bits = half == 0 ? two & 0xFFFF : two >> 16;
   if (bits != 0) sum = fmaf(Element::decode(bits), h, sum);
+}
+// Which is known at run time only.
+__device__ __forceinline__ float entry_of_four(const u32 (&state)[2], u32 entry) {
+  const u32 two[] = {entry < 2 ? state[0] : state[1]};
+  return entry % 2 == 0 ? entry_of<Element>(two, 0) : entry_of<Element>(two, 1);
 }
 // Over the four lanes that share rows.
 __device__ __forceinline__ float sum_of_columns(float sum) {

@@ -33,8 +33,8 @@ class Product {
       : weights_(arrays, cta, shared_weights) {
     const auto block = weights_.held_block();
 #pragma unroll
-    for (int i = 0; i < M::register_steps * M::column_words; ++i)
-      columns_[i] = *block.columns(i / M::column_words, i % M::column_words);
+    for (int i = 0; i < M::register_steps * M::index_words; ++i)
+      columns_[i] = *block.index(i / M::index_words, i % M::index_words);
     plane_of_lane_ = threadIdx.x % 32 / 16 * Image::plane_bytes;
   }
 
@@ -55,7 +55,7 @@ class Product {
 #pragma unroll
     for (int s = 0; s < M::register_steps; ++s) {
       step(sum, state, [&](int tile) -> const u32(&)[4] { return weights_.held(s, tile); },
-           [&](int word) { return columns_[s * M::column_words + word]; });
+           [&](int word) { return columns_[s * M::index_words + word]; });
     }
     further_steps<M::shared_steps, false>(sum, state, weights_.shared());
     further_steps<M::l2_steps, true>(sum, state, weights_.l2());
@@ -75,7 +75,7 @@ class Product {
   // Else the compiler unpacks the columns once before the time loop, into twice as many registers.
   __device__ __forceinline__ void hide_columns() {
 #pragma unroll
-    for (int i = 0; i < M::register_steps * M::column_words; ++i) asm volatile("" : "+r"(columns_[i]));
+    for (int i = 0; i < M::register_steps * M::index_words; ++i) asm volatile("" : "+r"(columns_[i]));
   }
 
   __device__ __forceinline__ static void load_planes(u32 address, u32 (&state)[planes][2]) {
@@ -114,7 +114,7 @@ class Product {
         Fragments<M>::take(InL2 ? __ldcg(from) : *from, weights[tile]);
       }
       step(sum, state, [&](int tile) -> const u32(&)[4] { return weights[tile]; },
-           [&](int word) { return InL2 ? __ldcg(block.columns(s, word)) : *block.columns(s, word); });
+           [&](int word) { return InL2 ? __ldcg(block.index(s, word)) : *block.index(s, word); });
     }
   }
 
@@ -135,7 +135,7 @@ class Product {
 #pragma unroll
           for (int k = 0; k < 16; ++k) {
             if (k % 8 / 2 != lane % 4) continue;
-            const u32 two = block.columns(step, tile / 2)[k - lane];
+            const u32 two = block.index(step, tile / 2)[k - lane];
             const float h = Element::decode(*reinterpret_cast<const u16*>(entry + (tile % 2 == 0 ? two & 0xFFFF : two >> 16) * 16));
             add_stored(low, k < 8 ? a.x : a.z, k % 2, h);
             add_stored(high, k < 8 ? a.y : a.w, k % 2, h);
@@ -148,5 +148,5 @@ class Product {
 
   Fragments<M> weights_;
   int plane_of_lane_;
-  u32 columns_[at_least_one(M::register_steps * M::column_words)];
+  u32 columns_[at_least_one(M::register_steps * M::index_words)];
 };
