@@ -223,7 +223,7 @@ class HeldExchange : public HeldSlice<M> {
   static constexpr int all_held = Quads::planes * Quads::held;
   static constexpr int polls_at_once = at_least_one(POLLS_AT_ONCE < all_held ? POLLS_AT_ONCE : all_held);
   static constexpr int published_units = CTAS * M::Image::units_a_cta;
-  static constexpr bool all_published = published_units >= M::column_warps * M::steps * 16 &&
+  static constexpr bool all_published = published_units >= M::column_warps * Quads::all_steps * 16 &&
                                         Quads::held_steps % Quads::parts == 0 && Quads::streamed_steps % Quads::parts == 0 &&
                                         Quads::entries * Quads::planes == GROUP_BATCH;
 
