@@ -11,10 +11,12 @@ namespace {
 // Fitted to LSTM 256 to 2304, GRU 1024 and 2560 and tanh 2304 at batch 1 to 32 on an H100, 2026-11-28:
 // dense-mma within 6 % of 20 plans, vector-mma within 12 % of 4. What is streamed: 24 plans of LSTM 2304 to
 // 8192, GRU 4096 and tanh 5632 and 8192 on an H200, the same day, all but two within 10 %. Groups that stream
-// from memory do not keep step: GRU 4096, two of them, took as long as each alone.
+// from memory do not keep step: GRU 4096, two of them, took as long as each alone. sparse-mma: 44 layers of
+// pattern 2:4, LSTM 256 to 4096, GRU 256 to 4096 and tanh 512 to 8192 at batch 1 to 32 on an H200,
+// 2026-11-29.
 
 // Cycles that one of an SM's four tensor cores is busy with a fragment and 8 batch entries.
-constexpr double dense_cycles = 4.3, sparse_cycles = 7.0, gathered_cycles = 13.0;
+constexpr double dense_cycles = 4.3, sparse_cycles = 7.5, gathered_cycles = 13.0;
 constexpr double further_plane =
     0.7;  // of a fragment's cycles for 8 batch entries more: its weights are there
 constexpr double schedulers = 4.0;
@@ -32,6 +34,7 @@ constexpr double kept_saves = 0.5;
 // and tanh 2304 at batch 16 and 32, all but two within 10 % (H100).
 constexpr double late_rate = 1.36;                      // of that which weights alone reach
 constexpr double late_quad_us = 0.8, most_turns = 8.0;  // of warps, that take turns
+constexpr double late_sparse = 1.23;                    // LSTM 2304 and GRU 2560, batch 32
 // The warps' sums through shared memory, and their barrier.
 constexpr double dense_sums_us = 0.41, dense_sums_us_a_tile_and_entry = 0.0051;
 constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
@@ -47,6 +50,9 @@ constexpr int narrow_ctas = 8;
 constexpr double counted_us_a_word = 0.001, few_words = 384.0;
 constexpr double counted_us_a_word_of_warp = 0.022, few_words_of_warp = 8.0;
 constexpr double whole_us = 0.11, whole_us_a_step = 0.0004, whole_us_a_product = 0.001;
+// A step of sparse weights reads twice the state, in words of half the size.
+constexpr double whole_sparse_us_a_step = 0.0019, whole_sparse_us_a_product = 0.0012,
+                 whole_sparse_us_a_further_entry = 0.002;
 
 bool streams_near(const MatrixLayout& matrix, const GpuDescription& gpu) {
   return gpu::stays_in_l2(static_cast<double>(matrix.streamed_bytes()), gpu);
@@ -68,9 +74,11 @@ double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDe
       2.0 * static_cast<double>(matrix.row_parts * matrix.image.positions * plan.group_batch);
   const double bytes = (weights + state) * plan.ctas * plan.groups;
   const double quads = matrix.state_quads(plan.group_batch, plan.exchange_word).total() / matrix.image.planes;
-  return bytes / (late_rate * gpu.l2_gbytes_per_s * 1e3) +
-         (quads * late_quad_us / std::min<double>(plan.warps, most_turns) + dense_sums(plan, matrix)) *
-             gpu::measured_clock_ghz / gpu.clock_ghz;
+  const double us =
+      bytes / (late_rate * gpu.l2_gbytes_per_s * 1e3) +
+      (quads * late_quad_us / std::min<double>(plan.warps, most_turns) + dense_sums(plan, matrix)) *
+          gpu::measured_clock_ghz / gpu.clock_ghz;
+  return plan.sparse ? late_sparse * us : us;
 }
 
 double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
@@ -109,7 +117,11 @@ double counted_exchange(const MmaPlan& plan, const MatrixLayout& matrix, const G
 double whole_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
   const double steps = static_cast<double>(plan.warps) * plan.steps.total();
   const double planes = 1.0 + further_plane * (matrix.image.planes - 1);
-  return (whole_us + (whole_us_a_step + whole_us_a_product * matrix.tiles_a_warp()) * steps * planes) *
+  const double a_step =
+      plan.sparse ? whole_sparse_us_a_step + whole_sparse_us_a_further_entry * (plan.group_batch - 1)
+                  : whole_us_a_step;
+  const double a_product = plan.sparse ? whole_sparse_us_a_product : whole_us_a_product;
+  return (whole_us + (a_step + a_product * matrix.tiles_a_warp()) * steps * planes) *
              gpu::measured_clock_ghz / gpu.clock_ghz +
          shared_in_front * wavefronts(plan, matrix) / (gpu.clock_ghz * 1e3);
 }
@@ -126,8 +138,11 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
                               : gpu::exchange_cost(plan, late ? 0 : layout.state.positions,
                                                    plan.exchange_word, problem.dtype, gpu, !plan.gathered);
   const auto part = counted ? whole_product : late ? late_product : product;
+  double in_product = part(plan, layout.w_hh, gpu);
+  // Weights that come from memory go through the L2 too, beside the state.
+  if (plan.asks_late) in_product = std::max(in_product, late_product(plan, layout.w_hh, gpu));
   return {{"exchange", plan.passes * exchange},
-          {"product", plan.passes * part(plan, layout.w_hh, gpu)},
+          {"product", plan.passes * in_product},
           {"cell update",
            plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell, problem.dtype, gpu)},
           {"input projection", gpu::input_cost(plan.w_ih, plan.tile_steps, problem, direction, gpu)}};

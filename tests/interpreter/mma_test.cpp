@@ -324,13 +324,17 @@ TEST(MmaPlan, StaysNearWhatWasMeasured) {
     double measured_us;
     bool sparse = false;
   };
-  const Row rows[] = {{lstm_cell(), 2304, 4, 0.0, 2.28},  {lstm_cell(), 2304, 1, 0.0, 2.08},
-                      {lstm_cell(), 2304, 8, 0.0, 3.59},  {lstm_cell(), 1024, 4, 0.0, 1.28},
-                      {lstm_cell(), 512, 4, 0.0, 1.03},   {tanh_cell(), 2304, 4, 0.0, 1.34},
-                      {gru_cell(), 2560, 4, 0.0, 2.07},   {lstm_cell(), 2304, 4, 0.3, 1.97},
-                      {lstm_cell(), 2304, 8, 0.1, 2.01},  {lstm_cell(), 2304, 32, 0.0, 9.18},
-                      {lstm_cell(), 4096, 32, 0.0, 44.1}, {lstm_cell(), 4096, 4, 0.0, 28.5},
-                      {gru_cell(), 4096, 4, 0.0, 15.7},   {gru_cell(), 4096, 32, 0.0, 35.0}};
+  const Row rows[] = {{lstm_cell(), 2304, 4, 0.0, 2.28},        {lstm_cell(), 2304, 1, 0.0, 2.08},
+                      {lstm_cell(), 2304, 8, 0.0, 3.59},        {lstm_cell(), 1024, 4, 0.0, 1.28},
+                      {lstm_cell(), 512, 4, 0.0, 1.03},         {tanh_cell(), 2304, 4, 0.0, 1.34},
+                      {gru_cell(), 2560, 4, 0.0, 2.07},         {lstm_cell(), 2304, 4, 0.3, 1.97},
+                      {lstm_cell(), 2304, 8, 0.1, 2.01},        {lstm_cell(), 2304, 32, 0.0, 9.18},
+                      {lstm_cell(), 4096, 32, 0.0, 44.1},       {lstm_cell(), 4096, 4, 0.0, 28.5},
+                      {gru_cell(), 4096, 4, 0.0, 15.7},         {gru_cell(), 4096, 32, 0.0, 35.0},
+                      {lstm_cell(), 512, 1, 0.0, 0.78, true},   {lstm_cell(), 1024, 4, 0.0, 1.11, true},
+                      {lstm_cell(), 1024, 32, 0.0, 1.69, true}, {lstm_cell(), 2304, 4, 0.0, 1.80, true},
+                      {lstm_cell(), 2304, 32, 0.0, 8.11, true}, {lstm_cell(), 3072, 4, 0.0, 2.38, true},
+                      {lstm_cell(), 4096, 4, 0.0, 7.42, true},  {tanh_cell(), 5632, 4, 0.0, 2.91, true}};
   for (const Row& row : rows) {
     Problem problem{DType::fp16, row.batch, row.hidden, row.hidden, 0, {}};
     DirectionProblem direction;
@@ -343,10 +347,14 @@ TEST(MmaPlan, StaysNearWhatWasMeasured) {
         0,           0,          {}};
     direction.w_hh = direction.w_ih;
     direction.w_hh.shared_columns.assign(lists, columns);
+    if (row.sparse) direction.w_hh.most_of_four = 2;
     problem.directions = {direction};
-    const GpuStrategy strategy = columns > 0 ? GpuStrategy::vector_mma : GpuStrategy::dense_mma;
+    const GpuStrategy strategy = row.sparse    ? GpuStrategy::sparse_mma
+                                 : columns > 0 ? GpuStrategy::vector_mma
+                                               : GpuStrategy::dense_mma;
     const DirectionPlan plan =
-        make_plan(problem, find_device("h100"), {{}, {.strategy = strategy}}).directions[0];
+        make_plan(problem, find_device(row.sparse ? "h200" : "h100"), {{}, {.strategy = strategy}})
+            .directions[0];
     const double recurrent = plan.microseconds() - plan.cost.back().microseconds;
     EXPECT_NEAR(recurrent, row.measured_us, 0.15 * row.measured_us) << choice_text(plan);
   }
