@@ -127,9 +127,12 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   };
   app.add_option_function<std::string>(
          "--strategy", [&wishes](const std::string& name) { wishes.strategy = parse_gpu_strategy(name); },
-         "How W_hh is kept on chip: gather (non-zeros), dense-mma (all weights, for tensor cores) or "
-         "vector-mma (for tensor cores, the columns that units share, as of pattern unit:4x1), the last "
-         "two for fp16 and bf16; by default the one whose plan is cheapest")
+         "How W_hh is kept on chip: gather (non-zeros), dense-mma (all weights, for tensor cores), "
+         "sparse-mma "
+         "(for sparse tensor cores, 2 of 4 neighbouring columns, as of pattern 2:4) or vector-mma (for "
+         "tensor "
+         "cores, the columns that units share, as of pattern unit:4x1), all but gather for fp16 and bf16; by "
+         "default the one whose plan is cheapest")
       ->type_name("S")
       ->group(group);
   number("--groups", wishes.groups, 1, 4096, "Groups of CTAs that each hold all weights");
@@ -137,7 +140,8 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   number("--ctas", wishes.ctas, 1, 4096, "CTAs of a group, one an SM");
   number("--warps", wishes.warps, 4, 32, "Warps of a CTA, a multiple of 4");
   number("--row-parts", wishes.row_parts, 1, 32,
-         "Parts of the warps that share out a CTA's rows, in dense-mma: 1, 2, or as many as warps, so that "
+         "Parts of the warps that share out a CTA's rows, in dense-mma and sparse-mma: 1, 2, or as many as "
+         "warps, so that "
          "each has whole rows");
   number("--lanes", wishes.lanes, 1, 32,
          "Lanes of a row group, which sums a row or a part of one: 1, 2, 4, ... 32");
