@@ -80,8 +80,8 @@ class Checker {
             used |= 1U << pair[static_cast<size_t>(i)];
         }
         if (pair[0] >= pair[1] || pair != pair_of(used))
-          fail(at, "row {}, columns {} to {}: weights of the {}th and {}th", r, 4 * g, 4 * g + 3, pair[0],
-               pair[1]);
+          fail(at, "row {}: weights of columns {} and {} of the four from {} on, expected {} and {}", r,
+               pair[0], pair[1], 4 * g, pair_of(used)[0], pair_of(used)[1]);
       }
     }
     // Of an odd number of tiles the last has half of the lanes to spare.

@@ -26,8 +26,8 @@ using gpu::halves;
 
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
   gpu::check_wishes(problem, gpu, wishes);
-  if (wishes.row_parts) gpu::refuse_choice("row_parts", GpuStrategy::dense_mma);
-  if (wishes.asks_late) gpu::refuse_choice("asks_late", GpuStrategy::dense_mma);
+  if (wishes.row_parts) gpu::refuse_choice("row_parts", {GpuStrategy::dense_mma, GpuStrategy::sparse_mma});
+  if (wishes.asks_late) gpu::refuse_choice("asks_late", {GpuStrategy::dense_mma, GpuStrategy::sparse_mma});
   const int lanes = wishes.lanes.value_or(1);
   if (lanes < 1 || lanes > warp_lanes || !std::has_single_bit(static_cast<unsigned>(lanes)))
     gpu::refuse_wish("lanes", lanes, "1, 2, 4, 8, 16 or 32");

@@ -1,6 +1,7 @@
 #include "plan/gpu_search.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -45,10 +46,13 @@ void refuse_wish(std::string_view name, std::int64_t wished, const std::string& 
               fmt::format("GPU plan: {} {} was asked for, possible is {}", name, wished, possible));
 }
 
-void refuse_choice(std::string_view name, GpuStrategy owner) {
-  throw Error(ErrorCode::unsupported,
-              fmt::format("GPU plan: {} is a choice of strategy {}: leave it out or choose {}", name,
-                          to_string(owner), to_string(owner)));
+void refuse_choice(std::string_view name, std::initializer_list<GpuStrategy> owners) {
+  std::vector<std::string_view> names;
+  for (const GpuStrategy owner : owners) names.push_back(to_string(owner));
+  const std::string all = fmt::format("{}", fmt::join(names, " or "));
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("GPU plan: {} is a choice of strategy {}: leave it out or choose {}", name, all, all));
 }
 
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <set>
 #include <string>
@@ -21,8 +22,8 @@ inline constexpr std::int64_t reserved_shared_bytes = 1024;
 }
 
 [[noreturn]] void refuse_wish(std::string_view name, std::int64_t wished, const std::string& possible);
-// A wish that only strategy `owner` has.
-[[noreturn]] void refuse_choice(std::string_view name, GpuStrategy owner);
+// A wish that only these strategies have.
+[[noreturn]] void refuse_choice(std::string_view name, std::initializer_list<GpuStrategy> owners);
 // Of those that every strategy has: throws Error(unsupported) for one that no plan can meet.
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes);
 

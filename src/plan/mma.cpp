@@ -38,13 +38,15 @@ struct Candidate {
 void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes,
                   GpuStrategy strategy) {
   gpu::check_wishes(problem, gpu, wishes);
-  if (wishes.lanes) gpu::refuse_choice("lanes", GpuStrategy::gather);
-  if (wishes.wide_loads) gpu::refuse_choice("wide_loads", GpuStrategy::gather);
-  if (wishes.bank_order) gpu::refuse_choice("bank_order", GpuStrategy::gather);
-  if (wishes.opaque_pairs) gpu::refuse_choice("opaque_pairs", GpuStrategy::gather);
+  if (wishes.lanes) gpu::refuse_choice("lanes", {GpuStrategy::gather});
+  if (wishes.wide_loads) gpu::refuse_choice("wide_loads", {GpuStrategy::gather});
+  if (wishes.bank_order) gpu::refuse_choice("bank_order", {GpuStrategy::gather});
+  if (wishes.opaque_pairs) gpu::refuse_choice("opaque_pairs", {GpuStrategy::gather});
   const bool gathered = strategy == GpuStrategy::vector_mma;
-  if (gathered && wishes.row_parts) gpu::refuse_choice("row_parts", GpuStrategy::dense_mma);
-  if (gathered && wishes.asks_late) gpu::refuse_choice("asks_late", GpuStrategy::dense_mma);
+  if (gathered && wishes.row_parts)
+    gpu::refuse_choice("row_parts", {GpuStrategy::dense_mma, GpuStrategy::sparse_mma});
+  if (gathered && wishes.asks_late)
+    gpu::refuse_choice("asks_late", {GpuStrategy::dense_mma, GpuStrategy::sparse_mma});
   if (!wishes.row_parts) return;
   const bool whole = wishes.row_parts == wishes.warps;
   if (!whole && (*wishes.row_parts < 1 || *wishes.row_parts > most_row_parts)) {

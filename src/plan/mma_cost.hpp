@@ -1,4 +1,4 @@
-// What strategies dense-mma and vector-mma cost, in microseconds a timestep.
+// What strategies dense-mma, sparse-mma and vector-mma cost, in microseconds a timestep.
 #pragma once
 
 #include <vector>

@@ -27,7 +27,7 @@ inline constexpr int held_units = 4;        // of a batch entry, in a word of th
 inline constexpr int most_tiles = 16;       // of a CTA: their sums stay in registers
 inline constexpr int most_row_parts = 2;    // or as many as warps: whole rows
 inline constexpr int plane_entries = 8;     // of the batch, that a lane of operand B has room for
-inline constexpr int late_columns = 32;     // of a quad at most, of more entries than that
+inline constexpr int late_columns = 32;     // of a quad at most, of more than plane_entries
 
 // Which fragment, of all CTAs. `warp`: of those that share out the columns of the tile.
 struct Fragment {

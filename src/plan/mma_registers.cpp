@@ -24,7 +24,8 @@ constexpr int whole_quads = 16, few_steps = 2;  // of more steps than so: their 
 // of other things, but not in code for GPUs before Hopper.
 constexpr int sparse_base = 17, sparse_of_held = 6, sparse_much_held = 26, sparse_few_tiles = 2,
               sparse_many_tiles = 5;
-constexpr int sparse_streaming = 8, sparse_whole = 8, sparse_shared = 12, sparse_late_plane = 6;
+constexpr int sparse_streaming = 8, sparse_whole = 8, sparse_shared = 12, sparse_late = 8,
+              sparse_late_plane = 4, sparse_uneven = 12, sparse_before_hopper = 10;
 constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
 constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
 // Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
@@ -69,10 +70,11 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
     }
     if (matrix.asks_late) {
       const int streamed = streams ? fragment_words * matrix.streamed_ahead() : 0;
-      const int late = late_base + sums + late_plane * matrix.image.planes + step + streamed +
-                       (matrix.gates > 1 ? late_entry_of_gates : late_entry) * entries +
-                       (tiles > many_tiles ? late_many_tiles : 0) + (uneven ? late_uneven_warps : 0) +
-                       (matrix.sparse && before_hopper ? sparse_late_plane * matrix.image.planes : 0);
+      const int late =
+          late_base + sums + late_plane * matrix.image.planes + step + streamed +
+          (matrix.gates > 1 ? late_entry_of_gates : late_entry) * entries +
+          (tiles > many_tiles ? late_many_tiles : 0) + (uneven ? late_uneven_warps : 0) +
+          (matrix.sparse ? sparse_late + (before_hopper ? sparse_late_plane * matrix.image.planes : 0) : 0);
       return std::max(adding, late);
     }
     const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
@@ -88,9 +90,12 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
       if (tiles > many_tiles) more += streaming_many_tiles + streaming_entry_of_many * (entries - 1);
     }
     if (matrix.row_parts > 1) more += parts_of_rows;
+    if (matrix.sparse) more += (uneven ? sparse_uneven : 0) + (before_hopper ? sparse_before_hopper : 0);
     if (matrix.sparse && (before_hopper || tiles < sparse_many_tiles)) {
       more += sparse_base + held / sparse_of_held;
-      if (tiles > sparse_few_tiles) more += std::max(0, held - sparse_much_held);
+      // Each is handed down to other lanes besides.
+      if (tiles > sparse_few_tiles && plan.group_batch <= plane_entries / 2)
+        more += std::max(0, held - sparse_much_held);
       if (streams) more += sparse_streaming + matrix.streamed_ahead() / 2;
     }
     if (cell == relu_cell()) more += looking_for_nonfinite;

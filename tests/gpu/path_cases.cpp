@@ -166,8 +166,7 @@ std::vector<Path> paths() {
     add("a state without a stamp", spec(gru_cell(), fp16), {}, 3, Lengths::mixed, 8.0F);
     if (strategy == GpuStrategy::gather) add("4-byte values", spec(lstm_cell(), DType::fp32), {});
     if (strategy != GpuStrategy::dense_mma && strategy != GpuStrategy::sparse_mma) continue;
-    if (strategy == GpuStrategy::dense_mma)
-      add("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
+    add("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
     add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true}, 27);
     const GpuWishes whole{.groups = 1, .warps = 4, .row_parts = 4};
     add("whole rows", sized(100, lstm_cell(), fp16), whole);

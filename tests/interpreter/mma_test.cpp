@@ -270,8 +270,10 @@ TEST(MmaPlan, WhatItLacksIsRefusedByName) {
   refused(half, {.strategy = GpuStrategy::dense_mma, .asks_late = true},
           "only for more than 8 batch entries");
   for (const GpuStrategy other : {GpuStrategy::gather, GpuStrategy::vector_mma}) {
-    refused(half, {.strategy = other, .row_parts = 2}, "row_parts is a choice of strategy dense-mma");
-    refused(half, {.strategy = other, .asks_late = false}, "asks_late is a choice of strategy dense-mma");
+    refused(half, {.strategy = other, .row_parts = 2},
+            "row_parts is a choice of strategy dense-mma or sparse-mma");
+    refused(half, {.strategy = other, .asks_late = false},
+            "asks_late is a choice of strategy dense-mma or sparse-mma");
   }
 }
 

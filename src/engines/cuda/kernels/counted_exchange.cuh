@@ -1,4 +1,4 @@
-// The exchange of a state inside a cluster by warps that have whole rows (dense-mma). A warp takes part on its own: it waits
+// The exchange of a state inside a cluster by warps that have whole rows (dense-mma, sparse-mma). A warp takes part on its own: it waits
 // for all of the state, computes its rows' sums, updates its units' cells, and stores their words to every CTA's shared
 // memory. No thread waits for another warp of its CTA. (Where one warp stored the words of all, fewer stores that carry more
 // each, a timestep took 0.1 us more: LSTM and GRU 256, GRU 384.)
@@ -133,7 +133,9 @@ class CountedExchange : public HeldSlice<M> {
   static constexpr int state_bytes = CTAS * entries * Element::bytes;  // of all words that are published
 
   __device__ __forceinline__ static int word_at(int plane, int step, int entry, int four) {
-    return ((plane * steps + step) * 4 + four) * plane_entries + entry;
+    // Of sparse weights two lanes take halves of words 0 and 2, then of 1 and 3: in different banks.
+    const int place = M::sparse ? four % 2 * 2 + four / 2 : four;
+    return ((plane * steps + step) * 4 + place) * plane_entries + entry;
   }
   __device__ __forceinline__ static u32 at_cta(u32 address, int cta) {
     u32 there;

@@ -63,7 +63,7 @@ class Product {
       WarpSums<M>::leave(sum[0], sums);
     } else {
       // The last ones load the next timestep's first.
-      multiply_streamed<Quads::streamed - divide_up(M::l2_steps * Quads::steps_of_weights, Quads::steps), M::l2_steps>(
+      multiply_streamed<Quads::streamed - divide_up(M::l2_steps * Quads::operands_a_step, Quads::steps), M::l2_steps>(
           columns, sum[0], streamed_, [&](int step, int tile, Fragment& to) {
             load_streamed(step < M::l2_steps ? step : step - M::l2_steps, tile, to);
           });
@@ -94,11 +94,12 @@ class Product {
   static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps == 1 ? 1
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
-  // Of streamed state: quads, at least one, that have whole steps of the weights.
-  static constexpr int quads_a_turn = divide_up(Quads::steps_of_weights, Quads::steps);
-  static constexpr int steps_a_turn = quads_a_turn * Quads::steps / Quads::steps_of_weights;
-  static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % steps_a_turn == 0, "the l2 steps begin with a quad");
-  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && steps_a_turn % 2 == 0;
+  // Streamed state comes in turns of at least so many steps of the weights and of whole quads.
+  static constexpr int quads_a_turn(int least_steps) { return divide_up(least_steps * Quads::operands_a_step, Quads::steps); }
+  static constexpr int steps_of_quads(int quads) { return quads * Quads::steps / Quads::operands_a_step; }
+  static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % steps_of_quads(quads_a_turn(1)) == 0,
+                "the l2 steps begin with a quad");
+  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0;
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
 
   using Operand = OperandB<M>;
@@ -159,7 +160,8 @@ class Product {
     }
   }
 
-  // A NaN or an infinity of the state, times any weight, zeros too, has made a NaN of each sum of its batch entry.
+  // A NaN or an infinity of the state, times any weight, zeros too, has made a NaN of each sum that takes it. A sum of sparse
+  // weights may not, and is right as it is.
   __device__ __forceinline__ static bool is_nonfinite(const Sums& sum) {
     float zero = 0.0f;
 #pragma unroll
@@ -179,11 +181,13 @@ class Product {
   // fragments that are on their way; `load(step, tile, fragment)` sends for those behind.
   template <int first, int steps, int N, class Columns, class Load>
   __device__ __forceinline__ void multiply_streamed(Columns& columns, Sums& sum, Fragment (&coming)[N], Load&& load) {
+    constexpr int quads = quads_a_turn(divide_up(N, M::tiles)), steps_a_turn = steps_of_quads(quads);
+    static_assert(steps_a_turn * M::tiles % N == 0, "a fragment has the same place in each turn");
 #pragma unroll 1
     for (int turn = 0; turn < divide_up(steps, steps_a_turn); ++turn) {
-      u64 words[quads_a_turn][planes][Quads::words];
+      u64 words[quads][planes][Quads::words];
 #pragma unroll
-      for (int quad = 0; quad < quads_a_turn; ++quad) columns.take_streamed(first + turn * quads_a_turn + quad, words[quad]);
+      for (int quad = 0; quad < quads; ++quad) columns.take_streamed(first + turn * quads + quad, words[quad]);
 #pragma unroll
       for (int i = 0; i < steps_a_turn; ++i) {
         const int s = turn * steps_a_turn + i;
@@ -192,9 +196,9 @@ class Product {
 #pragma unroll
         for (int plane = 0; plane < planes; ++plane) {
 #pragma unroll
-          for (int of_state = 0; of_state < Quads::steps_of_weights; ++of_state) {
-            const int j = i * Quads::steps_of_weights + of_state, place = j % Quads::steps;
-            put<Quads>(b[plane], of_state, words[j / Quads::steps][plane][place / Quads::parts], place % Quads::parts);
+          for (int half = 0; half < Quads::operands_a_step; ++half) {
+            const int operand = i * Quads::operands_a_step + half, place = operand % Quads::steps;
+            put<Quads>(b[plane], half, words[operand / Quads::steps][plane][place / Quads::parts], place % Quads::parts);
           }
         }
         u32 index = 0;

@@ -1,6 +1,6 @@
 // The exchange of a state vector that tensor cores multiply without a detour through shared memory: a warp of strategy
-// dense-mma polls the words of its own columns, and they are operand B of mma.m16n8k16 as they come. So no warp waits
-// for the polls of another before its product.
+// dense-mma polls the words of its own columns, and they are operand B of mma.m16n8k16 as they come; in sparse-mma two
+// neighbouring lanes then share halves of theirs. So no warp waits for the polls of another before its product.
 //
 // The words of the first steps are asked for together and held: of those whose weights are on chip, unless the plan
 // says otherwise. Those of the others come a quad at a time, the next one asked for when one is taken. Row parts (mma.cuh)
@@ -103,8 +103,8 @@ class HeldExchange : public HeldSlice<M> {
     // Operand B of a held step of the weights.
     __device__ __forceinline__ void operand(int weights_step, Operand (&b)[Quads::planes]) const {
 #pragma unroll
-      for (int i = 0; i < Quads::steps_of_weights; ++i) {
-        const int step = weights_step * Quads::steps_of_weights + i, place = Quads::place_in_quad(step);
+      for (int i = 0; i < Quads::operands_a_step; ++i) {
+        const int step = weights_step * Quads::operands_a_step + i, place = Quads::place_in_quad(step);
 #pragma unroll
         for (int plane = 0; plane < Quads::planes; ++plane)
           put<Quads>(b[plane], i, word_[plane][Quads::quad_of(step)][place / Quads::parts], place % Quads::parts);

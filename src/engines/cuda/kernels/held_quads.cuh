@@ -1,4 +1,4 @@
-// How words of the state lie in a ring, where tensor cores take it from there (dense-mma), and what a lane has of them.
+// How words of the state lie in a ring, where tensor cores take it from there (dense-mma, sparse-mma), and what a lane has of them.
 //
 // A word is four neighbouring units of one batch entry. Operand B has room for 8 batch entries, a lane for each and
 // four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next steps' words.
@@ -15,9 +15,9 @@ struct HeldQuads {
   static constexpr int words = W == Word::tag ? 1 : 2;  // a quad; a tag takes the upper half
   // Here a step is one of operand B of mma.m16n8k16; a step of sparse weights has two.
   static constexpr int steps = words * parts;  // a quad
-  static constexpr int steps_of_weights = M::sparse ? 2 : 1;
-  static constexpr int all_steps = M::steps * steps_of_weights;
-  static constexpr int held_steps = M::held_steps * steps_of_weights, streamed_steps = all_steps - held_steps;
+  static constexpr int operands_a_step = M::sparse ? 2 : 1;
+  static constexpr int all_steps = M::steps * operands_a_step;
+  static constexpr int held_steps = M::held_steps * operands_a_step, streamed_steps = all_steps - held_steps;
   static constexpr int held = divide_up(held_steps, steps);  // quads of a lane, of a plane
   static constexpr int streamed = divide_up(streamed_steps, steps);
   static constexpr int a_plane = held + streamed;

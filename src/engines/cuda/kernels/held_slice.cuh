@@ -1,5 +1,5 @@
 // Which entries of its CTA's slice of the state a thread owns, where tensor cores take the state from the ring's words
-// (dense-mma): updates their cells, and has them when they are published.
+// (dense-mma, sparse-mma): updates their cells, and has them when they are published.
 #pragma once
 
 #include "mma.cuh"
