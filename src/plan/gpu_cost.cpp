@@ -20,7 +20,9 @@ constexpr std::array exchange_points = {Point{2, 0.72},  Point{4, 0.80},  Point{
                                         Point{18, 1.03}, Point{32, 1.27}, Point{72, 2.10}};
 // Of an exchange whose state is held; the barrier that remains is in the sums.
 constexpr double held_share = 0.63;
-// A group within one side of the L2 (engines/cuda/placement.hpp).
+// A group within one side of the L2 (engines/cuda/placement.hpp); a single one only where the state is held
+// (tanh 1536, batch 1, an H200: dense-mma 1.03 us with 64 CTAs and 1.13 with 128, gather 1.21 with 64 as
+// without).
 constexpr double one_side_us = 0.08;
 // Few CTAs wait for few others, most of all in a cluster: LSTM 128, LSTM, GRU and tanh 256 with 4, 8 and 16
 // CTAs a group took 0.25, 0.2 and 0.15 us less than such prices, whether they stage h or hold it, and 0.05
@@ -75,8 +77,9 @@ double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord w
       static_cast<double>(positions * plan.group_batch) * static_cast<double>(size_of(dtype)) / 1024.0;
   if (plan.stamps && word == ExchangeWord::tag) kib *= dtype == DType::fp32 ? 4.0 / 3.0 : 8.0 / 7.0;
   double us = interpolate(kib);
-  const bool one_side =
-      plan.groups > 1 && 2 * plan.ctas <= gpu.sm_count && 2 * plan.groups * plan.ctas > gpu.sm_count;
+  const bool several = plan.groups > 1 && 2 * plan.groups * plan.ctas > gpu.sm_count;
+  const bool single = plan.groups == 1 && plan.ctas > many_ctas && held;
+  const bool one_side = 2 * plan.ctas <= gpu.sm_count && (several || single);
   if (one_side) us -= one_side_us;
   const std::int64_t slice_bytes =
       positions / plan.ctas * plan.group_batch * static_cast<std::int64_t>(size_of(dtype));

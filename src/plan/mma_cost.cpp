@@ -41,6 +41,10 @@ constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
 
+// A warp that has a scheduler to itself waits for each step's products and shuffles: tanh 1536, batch 1, 24
+// steps of 4 warps 1.26 us, 12 of 8 warps 1.13; LSTM and GRU 1024, 16 steps of 4 warps, 0.06 more than
+// without (H200).
+constexpr double us_a_step_alone = 0.016, few_steps_alone = 12.0;
 // Whole rows in a cluster, fp16: 42 plans of LSTM 128 to 512, GRU 256 to 512 and tanh 256 to 1024 at batch 1
 // to 8 on an H200, 2026-11-29, all but seven within 10 %. A store of one warp to one CTA, a read of a step's
 // state by one warp and a product each take their time of an SM, whichever warp it is. Words take some where
@@ -102,7 +106,10 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
     return std::max(tensor, state + weights) / clock + streaming +
            (gathered_sums_us + gathered_sums_us_a_tile * tiles) * slower;
   }
-  return (tensor + shared_in_front * weights) / clock + streaming + dense_sums(plan, matrix) * slower;
+  const bool alone = plan.warps <= schedulers && !plan.sparse;
+  const double waiting = alone ? us_a_step_alone * std::max(0.0, steps - few_steps_alone) : 0.0;
+  return (tensor + shared_in_front * weights) / clock + streaming +
+         (dense_sums(plan, matrix) + waiting) * slower;
 }
 
 double counted_exchange(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {

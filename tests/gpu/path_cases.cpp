@@ -103,7 +103,7 @@ std::vector<Path> paths() {
           {.warps = 4, .row_parts = 4, .stamps = false}, 8);
       add("asks late, row parts", spec(gru_cell(), fp16), {.groups = 1, .row_parts = 2, .asks_late = true},
           27);
-      add("asks late, streamed weights", sized(150, gru_cell(), bf16),
+      add("asks late, streamed weights", sized(100, gru_cell(), bf16),
           {.groups = 1, .group_batch = 11, .warps = 4, .asks_late = true}, 11);
     }
     if (wishes.strategy == GpuStrategy::dense_mma) {
