@@ -20,10 +20,10 @@ constexpr std::array exchange_points = {Point{2, 0.72},  Point{4, 0.80},  Point{
                                         Point{18, 1.03}, Point{32, 1.27}, Point{72, 2.10}};
 // Of an exchange whose state is held; the barrier that remains is in the sums.
 constexpr double held_share = 0.63;
-// A group within one side of the L2 (engines/cuda/placement.hpp); a single one only where the state is held
-// (tanh 1536, batch 1, an H200: dense-mma 1.03 us with 64 CTAs and 1.13 with 128, gather 1.21 with 64 as
-// without).
-constexpr double one_side_us = 0.08;
+// A group within one side of the L2 (engines/cuda/placement.hpp). A single one gains less, and only where the
+// state is held (batch 1, an H200: tanh 1536 by dense-mma 1.03 and 1.07 us with 64 CTAs, 1.13 with 128; by
+// gather 1.21 with 64, as without).
+constexpr double one_side_us = 0.08, single_side_us = 0.05;
 // Few CTAs wait for few others, most of all in a cluster: LSTM 128, LSTM, GRU and tanh 256 with 4, 8 and 16
 // CTAs a group took 0.25, 0.2 and 0.15 us less than such prices, whether they stage h or hold it, and 0.05
 // (held: 0.1) less than the same through the L2 (126 plans each way). They exchanged up to 1 KiB; at 8 KiB
@@ -79,8 +79,7 @@ double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord w
   double us = interpolate(kib);
   const bool several = plan.groups > 1 && 2 * plan.groups * plan.ctas > gpu.sm_count;
   const bool single = plan.groups == 1 && plan.ctas > many_ctas && held;
-  const bool one_side = 2 * plan.ctas <= gpu.sm_count && (several || single);
-  if (one_side) us -= one_side_us;
+  if (2 * plan.ctas <= gpu.sm_count) us -= several ? one_side_us : single ? single_side_us : 0.0;
   const std::int64_t slice_bytes =
       positions / plan.ctas * plan.group_batch * static_cast<std::int64_t>(size_of(dtype));
   if (slice_bytes % 16 != 0) us += uneven_slice_us;
