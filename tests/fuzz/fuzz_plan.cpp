@@ -42,7 +42,7 @@ sprnn::test::ModelSpec draw_spec(Bytes& bytes) {
   spec.directions = static_cast<test::Directions>(bytes.below(3));
   spec.bias = bytes.below(2) == 1;
   spec.density = static_cast<double>(bytes.below(101)) / 100.0;
-  spec.mask = static_cast<test::Mask>(bytes.below(6));
+  spec.mask = static_cast<test::Mask>(bytes.below(7));
   spec.seed = static_cast<std::uint64_t>(bytes.below(256));
   return spec;
 }
@@ -52,14 +52,15 @@ sprnn::test::ModelSpec draw_spec(Bytes& bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace sprnn;
   Bytes bytes(data, size);
-  const test::ModelSpec spec = draw_spec(bytes);
+  test::ModelSpec spec = draw_spec(bytes);
   const int batch = static_cast<int>(1 + bytes.below(18));
-  const Model model = test::random_model(spec);
   const char* const target = bytes.below(2) == 0 ? "cpu" : "h100";
   PlanOptions options;
-  const bool has_fragments = model.dtype != DType::fp32 && model.projection_size == 0;
+  const bool has_fragments = spec.dtype != DType::fp32 && spec.projection == 0;
   if (target == std::string_view("h100") && has_fragments)
-    options.gpu.strategy = static_cast<GpuStrategy>(bytes.below(3));
+    options.gpu.strategy = static_cast<GpuStrategy>(bytes.below(4));
+  if (options.gpu.strategy == GpuStrategy::sparse_mma) spec.mask = test::Mask::two_of_four;
+  const Model model = test::random_model(spec);
   const Plan plan = make_plan(describe(model, batch), find_device(target), options);
   const auto packed = std::make_shared<const Packed>(pack(model, plan));
   validate(*packed);
