@@ -49,6 +49,8 @@ struct MmaPlan : GpuPlan {
 };
 
 inline constexpr int mma_tile_rows = 16;
+// Of a step: what one product takes, mma.m16n8k16 or mma.sp.m16n8k32.
+[[nodiscard]] constexpr int mma_step_columns(bool sparse) noexcept { return sparse ? 32 : 16; }
 // Consecutive units, from a multiple of their number on, whose rows share a list of columns in vector-mma.
 [[nodiscard]] constexpr int mma_sharing_units(int gates) noexcept {
   return static_cast<int>(std::bit_floor(static_cast<unsigned>(mma_tile_rows / gates)));

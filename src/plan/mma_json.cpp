@@ -44,7 +44,7 @@ std::string to_text(const MmaPlan& plan) {
     text += fmt::format(", in {} parts of the warps", plan.row_parts);
   }
   text += fmt::format(", steps of {} columns a warp: {} in registers, {} shared, {} L2",
-                      plan.sparse ? 32 : 16, plan.steps.registers, plan.steps.shared, plan.steps.l2);
+                      mma_step_columns(plan.sparse), plan.steps.registers, plan.steps.shared, plan.steps.l2);
   if (plan.kept_steps > 0) text += fmt::format(" or memory ({} kept in L2)", plan.kept_steps);
   if (plan.asks_late) text += ", the state asked for step by step";
   return text + fmt::format("; {}; {}", gpu::exchange_text(plan, whole_rows && plan.in_cluster),

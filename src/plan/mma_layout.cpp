@@ -102,9 +102,8 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
                 {}};
   if (!plan.gathered) {
     // Steps of all warps may reach past the last position: over zeros, as far as they go.
-    const int columns = (plan.sparse ? 2 : 1) * operand_columns;
-    const std::int64_t read =
-        std::int64_t{plan.warps / plan.row_parts} * plan.steps.total() * columns * word_bytes;
+    const std::int64_t read = std::int64_t{plan.warps / plan.row_parts} * plan.steps.total() *
+                              mma_step_columns(plan.sparse) * word_bytes;
     layout.state.plane_bytes = std::max(layout.state.plane_bytes, read);
   }
   MatrixLayout& w_hh = layout.w_hh;

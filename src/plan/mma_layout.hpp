@@ -53,7 +53,7 @@ struct MatrixLayout {
   Image image;  // gathered: in shared memory; else its positions are those that the ring's words hold
 
   [[nodiscard]] int threads() const noexcept { return warps * warp_lanes; }
-  [[nodiscard]] int step_columns() const noexcept { return (sparse ? 2 : 1) * operand_columns; }
+  [[nodiscard]] int step_columns() const noexcept { return mma_step_columns(sparse); }
   [[nodiscard]] int tiles_a_warp() const noexcept { return tiles / row_parts; }
   // That share out the columns of a tile.
   [[nodiscard]] int column_warps() const noexcept { return warps / row_parts; }

@@ -215,6 +215,7 @@ class Product {
   __device__ __forceinline__ void load_streamed(int s, int tile, Fragment& to) const {
     const uint4* const from = weights_.l2().fragment(s, tile);
     Fragments<M>::take(M::kept_steps == 0 ? __ldcg(from) : load_streamed_128(from, s < M::kept_steps), to.words);
+    // A ninth of the bytes, whether its step is kept or not.
     if (M::sparse && tile % 2 == 0) to.index = __ldcg(weights_.l2().index(s, tile / 2));
   }
 
