@@ -257,9 +257,10 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
     chosen.packed_bytes += section.bytes;
   const Layout layout = make_layout(best, problem, direction);
   chosen.workspace_bytes = gpu::workspace_bytes(best, layout, problem);
-  if (!best.gathered) {  // two slots, of tagged words at most
+  if (!best.gathered) {  // two slots, of tagged words at most; counted words stay in shared memory
+    const bool counted = best.in_cluster && layout.w_hh.whole_rows();
     const std::int64_t ring =
-        2 * best.groups * layout.w_hh.ring_quads(best.group_batch, ExchangeWord::tag) * 16;
+        counted ? 0 : 2 * best.groups * layout.w_hh.ring_quads(best.group_batch, ExchangeWord::tag) * 16;
     chosen.workspace_bytes += ring - gpu::ring_bytes(best, layout);
   }
   return chosen;

@@ -119,6 +119,27 @@ TEST(Strategy, WholeRowsThatNeedMoreCtasAreRefusedByName) {
   }
 }
 
+// Words that are counted never leave a cluster's shared memory, so no ring is kept for them elsewhere.
+TEST(Strategy, CountedWordsNeedNoRingOutsideTheCluster) {
+  const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 128};
+  const auto beside_the_tile = [&](bool in_cluster, int row_parts) {
+    const Plan plan = plan_for(spec, 1,
+                               {.strategy = GpuStrategy::dense_mma,
+                                .groups = 1,
+                                .ctas = 8,
+                                .warps = 4,
+                                .row_parts = row_parts,
+                                .in_cluster = in_cluster});
+    const DirectionPlan& direction = plan.directions[0];
+    const int tile =
+        4 * 4 * 128 * std::get<MmaPlan>(direction.choice).tile_steps;  // fp32, 4 gates, 128 units
+    return direction.workspace_bytes - tile;
+  };
+  EXPECT_EQ(beside_the_tile(true, 4), 0);
+  EXPECT_GT(beside_the_tile(false, 4), 0);
+  EXPECT_GT(beside_the_tile(true, 1), 0);
+}
+
 // The ring of a cluster lies in shared memory; where it does not fit, the group is none.
 TEST(Strategy, ARingInSharedMemoryIsCounted) {
   const Model model = test::random_model({.cell = tanh_cell(), .dtype = DType::fp16, .hidden = 400});
