@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "base/quote.hpp"
@@ -13,9 +14,9 @@
 
 namespace sprnn {
 
-// Throws nlohmann's exception, or Error(format) for bytes that are not UTF-8, which that would repeat, and for a
-// document that nests deeper than any of ours: dump() and copies take a stack frame a level, so such a file would end
-// the process.
+// Throws nlohmann's exception, or Error(format) for bytes that are not UTF-8, which that would repeat, and
+// for a document that nests deeper than any of ours: dump() and copies take a stack frame a level, so such a
+// file would end the process.
 [[nodiscard]] inline nlohmann::json parse_json(std::string_view text) {
   static constexpr int max_depth = 32;
   if (const std::size_t at = utf8_length(text); at < text.size()) {
@@ -41,10 +42,31 @@ template <class T>
                                              quote(value.dump()), 8 * sizeof(T)));
 }
 
-// The integer at `key`; a missing key is nlohmann's exception, which names it.
+// The number, text or truth value at `key`; throws Error(format) naming it if it is of another type, or an
+// integer that T does not hold. A missing key is nlohmann's exception, which names it.
 template <class T>
-[[nodiscard]] T integer_at(const nlohmann::json& object, const std::string& key) {
-  return to_integer<T>(object.at(key), key);
+[[nodiscard]] T value_at(const nlohmann::json& object, const std::string& key) {
+  if (!object.is_object()) {
+    throw Error(ErrorCode::format,
+                fmt::format("{} stands where an object with '{}' is expected", quote(object.dump()), key));
+  }
+  const nlohmann::json& value = object.at(key);
+  const auto expect = [&](bool good, std::string_view type) {
+    if (!good) {
+      throw Error(ErrorCode::format, fmt::format("{} is {}, expected {}", key, quote(value.dump()), type));
+    }
+  };
+  if constexpr (std::is_same_v<T, bool>) {
+    expect(value.is_boolean(), "true or false");
+  } else if constexpr (std::is_integral_v<T>) {
+    return to_integer<T>(value, key);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    expect(value.is_number(), "a number");
+  } else {
+    static_assert(std::is_same_v<T, std::string>);
+    expect(value.is_string(), "a text");
+  }
+  return value.get<T>();
 }
 
 }  // namespace sprnn

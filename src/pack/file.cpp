@@ -108,8 +108,8 @@ class Reader {
       fail(fmt::format("header: sections of a direction: expected a list of at most {}", max_sections));
     }
     for (const json& entry : list) {
-      const auto name = entry.at("name").get<std::string>();
-      const std::span<const std::byte> data = next(name, integer_at<std::uint64_t>(entry, "bytes"));
+      const auto name = value_at<std::string>(entry, "name");
+      const std::span<const std::byte> data = next(name, value_at<std::uint64_t>(entry, "bytes"));
       if (name == "b_ih") {
         direction.b_ih = floats(name, data);
       } else if (name == "b_hh") {

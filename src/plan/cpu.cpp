@@ -5,6 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/json.hpp"
 #include "plan/cpu_cost.hpp"
 #include "plan/cpu_workspace.hpp"
 #include "plan/strategy.hpp"
@@ -194,11 +195,8 @@ void to_json(nlohmann::json& json, const CpuPlan& plan) {
 
 void from_json(const nlohmann::json& json, CpuPlan& plan) {
   const auto layout = [&](const char* key) {
-    if (!json.is_object() || !json.contains(key) || !json[key].is_string()) {
-      throw Error(ErrorCode::format, fmt::format("cpu plan: expected a layout's name for '{}'", key));
-    }
     try {
-      return parse_cpu_layout(json[key].get<std::string>());
+      return parse_cpu_layout(value_at<std::string>(json, key));
     } catch (const Error& error) {
       throw Error(ErrorCode::format, fmt::format("cpu plan, '{}': {}", key, error.what()));
     }

@@ -68,21 +68,21 @@ void cpu_fields(Cpu& cpu, Visit&& visit) {
   visit("l3_bytes", cpu.l3_bytes, 0);
 }
 
-// Reads one field; a missing key or a wrong type is nlohmann's exception, which names it.
+// Reads one field.
 struct Reader {
   const json& object;
 
-  void operator()(const char* key, std::string& out, int) const { out = object.at(key).get<std::string>(); }
+  void operator()(const char* key, std::string& out, int) const { out = value_at<std::string>(object, key); }
   // A rate. Plans divide by it, and no predicted time may become an infinity, which JSON does not have.
   void operator()(const char* key, double& out, int) const {
     constexpr double least = 1e-6, most = 1e12;
-    out = object.at(key).get<double>();
+    out = value_at<double>(object, key);
     if (!(out >= least && out <= most))
       refuse(key, fmt::format("{}", out), fmt::format("{:g} to {:g}", least, most));
   }
   template <class Int>
   void operator()(const char* key, Int& out, int least) const {
-    out = integer_at<Int>(object, key);
+    out = value_at<Int>(object, key);
     if (out < least) refuse(key, fmt::format("{}", out), fmt::format("{} or more", least));
   }
   [[noreturn]] static void refuse(const char* key, const std::string& found, const std::string& expected) {

@@ -22,11 +22,11 @@ json matrix_to_json(const GatherMatrix& matrix) {
 
 GatherMatrix matrix_from_json(const json& object) {
   GatherMatrix matrix;
-  matrix.units_a_cta = integer_at<int>(object, "units_a_cta");
-  matrix.lanes = integer_at<int>(object, "lanes");
-  matrix.parts = integer_at<int>(object, "parts");
-  matrix.offset_unit = integer_at<int>(object, "offset_unit");
-  matrix.half_sums = object.at("half_sums").get<bool>();
+  matrix.units_a_cta = value_at<int>(object, "units_a_cta");
+  matrix.lanes = value_at<int>(object, "lanes");
+  matrix.parts = value_at<int>(object, "parts");
+  matrix.offset_unit = value_at<int>(object, "offset_unit");
+  matrix.half_sums = value_at<bool>(object, "half_sums");
   for (const json& pass : object.at("passes")) {
     matrix.passes.push_back({to_integer<int>(pass.at(0), "passes.registers"),
                              to_integer<int>(pass.at(1), "passes.shared"),
@@ -61,11 +61,11 @@ void to_json(json& out, const GatherPlan& plan) {
 void from_json(const json& in, GatherPlan& plan) {
   plan = {};
   gpu::from_json(in, plan);
-  plan.word_bytes = integer_at<int>(in, "word_bytes");
+  plan.word_bytes = value_at<int>(in, "word_bytes");
   plan.w_hh = matrix_from_json(in.at("w_hh"));
   if (in.contains("w_hr")) plan.w_hr = matrix_from_json(in.at("w_hr"));
-  plan.bank_order = in.at("bank_order").get<bool>();
-  plan.opaque_pairs = in.at("opaque_pairs").get<bool>();
+  plan.bank_order = value_at<bool>(in, "bank_order");
+  plan.opaque_pairs = value_at<bool>(in, "opaque_pairs");
 }
 
 std::string to_text(const GatherPlan& plan) {

@@ -50,7 +50,7 @@ using nlohmann::json;
 
 template <class Enum>
 Enum enum_at(const json& object, const char* key, std::initializer_list<Enum> choices) {
-  const std::string name = object.at(key).get<std::string>();
+  const std::string name = value_at<std::string>(object, key);
   for (const Enum choice : choices) {
     if (name == to_string(choice)) return choice;
   }
@@ -86,25 +86,25 @@ void to_json(json& out, const GpuPlan& plan) {
 
 void from_json(const json& in, GpuPlan& plan) {
   plan = {};
-  plan.groups = integer_at<int>(in, "groups");
-  plan.group_batch = integer_at<int>(in, "group_batch");
-  plan.passes = integer_at<int>(in, "passes");
-  plan.ctas = integer_at<int>(in, "ctas");
-  plan.warps = integer_at<int>(in, "warps");
+  plan.groups = value_at<int>(in, "groups");
+  plan.group_batch = value_at<int>(in, "group_batch");
+  plan.passes = value_at<int>(in, "passes");
+  plan.ctas = value_at<int>(in, "ctas");
+  plan.warps = value_at<int>(in, "warps");
   plan.w_ih = enum_at(in, "w_ih", {InputStorage::dense, InputStorage::csr});
-  plan.tile_steps = integer_at<int>(in, "tile_steps");
+  plan.tile_steps = value_at<int>(in, "tile_steps");
   plan.exchange_word = enum_at(in, "exchange_word", {ExchangeWord::stamp, ExchangeWord::tag});
-  plan.poll_wait_cycles = integer_at<int>(in, "poll_wait_cycles");
-  plan.stamps = in.at("stamps").get<bool>();
-  plan.fence = in.at("fence").get<bool>();
-  plan.in_cluster = in.at("in_cluster").get<bool>();
+  plan.poll_wait_cycles = value_at<int>(in, "poll_wait_cycles");
+  plan.stamps = value_at<bool>(in, "stamps");
+  plan.fence = value_at<bool>(in, "fence");
+  plan.in_cluster = value_at<bool>(in, "in_cluster");
   const json& registers = in.at("registers");
-  plan.registers = {integer_at<int>(registers, "available"), integer_at<int>(registers, "working"),
-                    integer_at<int>(registers, "weights")};
+  plan.registers = {value_at<int>(registers, "available"), value_at<int>(registers, "working"),
+                    value_at<int>(registers, "weights")};
   const json& shared = in.at("shared");
-  plan.shared = {integer_at<std::int64_t>(shared, "available"), integer_at<std::int64_t>(shared, "state"),
-                 integer_at<std::int64_t>(shared, "ring"), integer_at<std::int64_t>(shared, "sums"),
-                 integer_at<std::int64_t>(shared, "weights")};
+  plan.shared = {value_at<std::int64_t>(shared, "available"), value_at<std::int64_t>(shared, "state"),
+                 value_at<std::int64_t>(shared, "ring"), value_at<std::int64_t>(shared, "sums"),
+                 value_at<std::int64_t>(shared, "weights")};
 }
 
 std::string groups_text(const GpuPlan& plan) {

@@ -23,12 +23,12 @@ void to_json(json& out, const MmaPlan& plan) {
 void from_json(const json& in, MmaPlan& plan) {
   plan = {};
   gpu::from_json(in, plan);
-  plan.gathered = in.at("gathered").get<bool>();
-  plan.sparse = in.at("sparse").get<bool>();
-  plan.units_a_cta = integer_at<int>(in, "units_a_cta");
-  plan.row_parts = integer_at<int>(in, "row_parts");
-  plan.kept_steps = integer_at<int>(in, "kept_steps");
-  plan.asks_late = in.at("asks_late").get<bool>();
+  plan.gathered = value_at<bool>(in, "gathered");
+  plan.sparse = value_at<bool>(in, "sparse");
+  plan.units_a_cta = value_at<int>(in, "units_a_cta");
+  plan.row_parts = value_at<int>(in, "row_parts");
+  plan.kept_steps = value_at<int>(in, "kept_steps");
+  plan.asks_late = value_at<bool>(in, "asks_late");
   const json& steps = in.at("steps");
   plan.steps = {to_integer<int>(steps.at(0), "steps.registers"), to_integer<int>(steps.at(1), "steps.shared"),
                 to_integer<int>(steps.at(2), "steps.l2")};

@@ -27,18 +27,18 @@ json matrix_json(const MatrixSummary& m) {
 
 MatrixSummary matrix_from(const json& j) {
   MatrixSummary m;
-  m.rows = integer_at<std::int64_t>(j, "rows");
-  m.cols = integer_at<std::int64_t>(j, "cols");
+  m.rows = value_at<std::int64_t>(j, "rows");
+  m.cols = value_at<std::int64_t>(j, "cols");
   for (const json& count : j.at("row_nonzeros")) {
     m.row_nonzeros.push_back(to_integer<std::int32_t>(count, "row_nonzeros"));
   }
-  m.group_columns = integer_at<std::int64_t>(j, "group_columns");
-  m.tile_slots = integer_at<std::int64_t>(j, "tile_slots");
+  m.group_columns = value_at<std::int64_t>(j, "group_columns");
+  m.tile_slots = value_at<std::int64_t>(j, "tile_slots");
   if (j.contains("shared_columns")) {
     for (const json& count : j.at("shared_columns"))
       m.shared_columns.push_back(to_integer<std::int32_t>(count, "shared_columns"));
   }
-  if (j.contains("most_of_four")) m.most_of_four = integer_at<int>(j, "most_of_four");
+  if (j.contains("most_of_four")) m.most_of_four = value_at<int>(j, "most_of_four");
   return m;
 }
 
@@ -64,7 +64,7 @@ CellKind kind_from(const std::string& name) {
 
 Cell cell_from(const json& j) {
   Cell cell;
-  cell.kind = kind_from(j.at("kind").get<std::string>());
+  cell.kind = kind_from(value_at<std::string>(j, "kind"));
   const json& activations = j.at("activations");
   if (!activations.is_array() || activations.size() != cell.activations.size()) {
     throw Error(ErrorCode::format,
@@ -72,12 +72,12 @@ Cell cell_from(const json& j) {
   }
   for (std::size_t i = 0; i < cell.activations.size(); ++i) {
     const json& a = activations[i];
-    cell.activations[i] = {parse_activation(a.at("kind").get<std::string>()), a.at("alpha").get<float>(),
-                           a.at("beta").get<float>()};
+    cell.activations[i] = {parse_activation(value_at<std::string>(a, "kind")), value_at<float>(a, "alpha"),
+                           value_at<float>(a, "beta")};
   }
-  j.at("reset_before_product").get_to(cell.reset_before_product);
-  j.at("input_forget").get_to(cell.input_forget);
-  if (j.contains("clip")) cell.clip = j.at("clip").get<float>();
+  cell.reset_before_product = value_at<bool>(j, "reset_before_product");
+  cell.input_forget = value_at<bool>(j, "input_forget");
+  if (j.contains("clip")) cell.clip = value_at<float>(j, "clip");
   return cell;
 }
 
@@ -100,15 +100,15 @@ json problem_json(const Problem& problem) {
 
 Problem problem_from(const json& j) {
   Problem problem;
-  problem.dtype = parse_dtype(j.at("dtype").get<std::string>());
-  problem.batch = integer_at<int>(j, "batch");
-  problem.input_size = integer_at<std::int64_t>(j, "input_size");
-  problem.hidden_size = integer_at<std::int64_t>(j, "hidden_size");
-  problem.projection_size = integer_at<std::int64_t>(j, "projection_size");
+  problem.dtype = parse_dtype(value_at<std::string>(j, "dtype"));
+  problem.batch = value_at<int>(j, "batch");
+  problem.input_size = value_at<std::int64_t>(j, "input_size");
+  problem.hidden_size = value_at<std::int64_t>(j, "hidden_size");
+  problem.projection_size = value_at<std::int64_t>(j, "projection_size");
   for (const json& d : j.at("directions")) {
-    problem.directions.push_back({integer_at<int>(d, "layer"), d.at("reverse").get<bool>(),
-                                  cell_from(d.at("cell")), d.at("bias").get<bool>(),
-                                  d.at("peephole").get<bool>(), matrix_from(d.at("weight_ih")),
+    problem.directions.push_back({value_at<int>(d, "layer"), value_at<bool>(d, "reverse"),
+                                  cell_from(d.at("cell")), value_at<bool>(d, "bias"),
+                                  value_at<bool>(d, "peephole"), matrix_from(d.at("weight_ih")),
                                   matrix_from(d.at("weight_hh")), matrix_from(d.at("weight_hr"))});
   }
   check(problem, ErrorCode::format);
@@ -142,18 +142,18 @@ json direction_json(const DirectionPlan& d) {
 
 DirectionPlan direction_from(const json& j) {
   DirectionPlan d;
-  d.layer = integer_at<int>(j, "layer");
-  j.at("reverse").get_to(d.reverse);
-  d.packed_bytes = integer_at<std::int64_t>(j, "packed_bytes");
-  d.workspace_bytes = integer_at<std::int64_t>(j, "workspace_bytes");
+  d.layer = value_at<int>(j, "layer");
+  d.reverse = value_at<bool>(j, "reverse");
+  d.packed_bytes = value_at<std::int64_t>(j, "packed_bytes");
+  d.workspace_bytes = value_at<std::int64_t>(j, "workspace_bytes");
   for (const json& part : j.at("cost")) {
-    d.cost.push_back({part.at("part").get<std::string>(), part.at("us").get<double>()});
+    d.cost.push_back({value_at<std::string>(part, "part"), value_at<double>(part, "us")});
   }
   for (const json& r : j.at("rejected")) {
-    d.rejected.push_back(
-        {r.at("candidate").get<std::string>(), r.at("reason").get<std::string>(), r.at("us").get<double>()});
+    d.rejected.push_back({value_at<std::string>(r, "candidate"), value_at<std::string>(r, "reason"),
+                          value_at<double>(r, "us")});
   }
-  const auto strategy = j.at("strategy").get<std::string>();
+  const auto strategy = value_at<std::string>(j, "strategy");
   if (strategy == "cpu") {
     cpu::from_json(j.at("choice"), d.choice.emplace<CpuPlan>());
   } else if (strategy == "gather") {

@@ -365,7 +365,7 @@ TEST(EditedPlan, OfDenseMmaIsRefusedByPack) {
   EXPECT_THAT(refused(4, {}, "row_parts", 4), HasSubstr("steps is 4, expected enough for"));
   EXPECT_THAT(refused(4, {}, "kept_steps", 1), HasSubstr("kept_steps is 1, expected 0 to 0"));
   EXPECT_THAT(refused(4, {}, "asks_late", true), HasSubstr("asks_late is 1, expected 0"));
-  EXPECT_THAT(refused(4, {}, "asks_late", "no"), HasSubstr("must be boolean"));
+  EXPECT_THAT(refused(4, {}, "asks_late", "no"), HasSubstr("expected true or false"));
   EXPECT_THAT(refused(9, true, "steps", json{1, 3, 0}), HasSubstr("steps.registers is 1, expected 0"));
   EXPECT_THAT(refused(9, true, "steps", json{0, 3, 1}),
               HasSubstr("steps.shared is 3, expected a multiple of 2"));

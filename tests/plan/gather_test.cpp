@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "plan/gather_layout.hpp"
 #include "plan/strategy.hpp"
@@ -319,16 +321,35 @@ TEST(GatherPlan, JsonRoundTrip) {
   }
 }
 
+// What is of the wrong type is named, and so is a text that is not known.
 TEST(GatherPlan, BadJsonIsRefused) {
   const nlohmann::json good = nlohmann::json::parse(
       to_json(make_plan(problem(lstm_cell(), 50, 2, 0.3, DType::fp16, 20), find_device("h100"))));
-  const nlohmann::json flat = good.at("directions").at(0).at("choice").flatten();
-  for (const auto& [path, value] : flat.items()) {
-    for (const nlohmann::json& bad :
-         {nlohmann::json("text"), nlohmann::json(1.5), nlohmann::json(nullptr), nlohmann::json::object()}) {
-      nlohmann::json changed = good;
-      changed["directions"][0]["choice"][nlohmann::json::json_pointer(path)] = bad;
-      EXPECT_THROW((void)plan_from_json(changed.dump()), Error) << path << " = " << bad.dump();
+  for (const char* part : {"/directions/0/choice", "/problem"}) {
+    const nlohmann::json::json_pointer at(part);
+    const nlohmann::json flat = good.at(at).flatten();
+    std::string last_key;
+    for (const auto& [path, value] : flat.items()) {
+      std::string key = path;
+      const auto is_index = [&] { return std::isdigit(static_cast<unsigned char>(key.back())) != 0; };
+      while (is_index()) key.erase(key.rfind('/'));  // an element of an array has the array's name
+      key.erase(0, key.rfind('/') + 1);
+      if (key == std::exchange(last_key, key)) continue;
+      for (const nlohmann::json& bad :
+           {nlohmann::json("text"), nlohmann::json(1.5), nlohmann::json(nullptr), nlohmann::json::object()}) {
+        if (value.is_number_float() && bad.is_number()) continue;
+        nlohmann::json changed = good;
+        changed[at / nlohmann::json::json_pointer(path)] = bad;
+        SCOPED_TRACE(path + " = " + bad.dump());
+        try {
+          (void)plan_from_json(changed.dump());
+          ADD_FAILURE() << "not refused";
+        } catch (const Error& error) {
+          EXPECT_EQ(error.code(), ErrorCode::format);
+          const std::string expected = value.is_string() && bad.is_string() ? "text" : key;
+          EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
+        }
+      }
     }
   }
 }

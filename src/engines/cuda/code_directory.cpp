@@ -52,7 +52,7 @@ void write_file(const fs::path& path, std::string_view content) {
 
 // The name of a file in the directory itself, not of one elsewhere.
 CodeFile file_from_json(const json& object) {
-  CodeFile file{object.at("file").get<std::string>(), object.at("sha256").get<std::string>()};
+  CodeFile file{value_at<std::string>(object, "file"), value_at<std::string>(object, "sha256")};
   if (file.name.empty() || file.name.front() == '.' || file.name.find('/') != std::string::npos) {
     throw Error(ErrorCode::format,
                 fmt::format("file {}, expected a name without a folder", quote(file.name)));
@@ -62,13 +62,14 @@ CodeFile file_from_json(const json& object) {
 
 std::vector<Entry> read_manifest(const fs::path& path) try {
   const json manifest = parse_json(to_text(read_file(path, max_manifest_bytes)));
-  if (const int format = integer_at<int>(manifest, "format"); format != manifest_format) {
+  if (const int format = value_at<int>(manifest, "format"); format != manifest_format) {
     throw Error(ErrorCode::format, fmt::format("format {}, expected {}", format, manifest_format));
   }
   std::vector<Entry> entries;
   for (const json& object : manifest.at("kernels")) {
-    entries.push_back({object.at("kernel").get<std::string>(), object.at("source_sha256").get<std::string>(),
-                       integer_at<int>(object, "compute_capability"), file_from_json(object.at("cubin")),
+    entries.push_back({value_at<std::string>(object, "kernel"),
+                       value_at<std::string>(object, "source_sha256"),
+                       value_at<int>(object, "compute_capability"), file_from_json(object.at("cubin")),
                        file_from_json(object.at("ptx"))});
   }
   return entries;
