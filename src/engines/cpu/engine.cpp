@@ -43,7 +43,7 @@ class CpuEngine final : public Engine {
     if (const std::string reason = refusal(packed->plan); !reason.empty()) {
       throw Error(ErrorCode::unsupported, "engine cpu: " + reason);
     }
-    return std::make_unique<cpu::CpuSession>(std::move(packed), options, find_kernels(options.isa));
+    return std::make_unique<cpu::CpuSession>(packed, options, find_kernels(options.isa));
   }
 };
 

@@ -10,10 +10,9 @@ namespace sprnn::cpu {
 Exchange::Exchange(std::int64_t samples, std::int64_t values)
     : rows(by_rows(samples, values)), columns(by_columns(samples, values)) {}
 
-CpuSession::CpuSession(std::shared_ptr<const Packed> packed, const SessionOptions& options,
+CpuSession::CpuSession(const std::shared_ptr<const Packed>& packed, const SessionOptions& options,
                        const Kernels& kernels)
-    : LayeredSession(std::move(packed), options.batch,
-                     workspace_of(packed->plan.problem, options.batch).layer_steps),
+    : LayeredSession(packed, options.batch, workspace_of(packed->plan.problem, options.batch).layer_steps),
       kernels_(kernels),
       cpu_(this_cpu().cpu()),
       all_work_(options.threads > 0),

@@ -22,7 +22,8 @@ struct Exchange {
 
 class CpuSession final : public LayeredSession {
  public:
-  CpuSession(std::shared_ptr<const Packed> packed, const SessionOptions& options, const Kernels& kernels);
+  CpuSession(const std::shared_ptr<const Packed>& packed, const SessionOptions& options,
+             const Kernels& kernels);
 
   [[nodiscard]] std::string_view engine() const noexcept override { return "cpu"; }
   [[nodiscard]] std::string_view isa() const noexcept override { return kernels_.isa; }
