@@ -6,11 +6,17 @@
 
 #include <cmath>
 #include <limits>
+#include <ostream>
 
 #include "cpu/support.hpp"
 #include "sprnn/error.hpp"
 
-namespace sprnn::test {
+namespace sprnn {
+
+// The tests' names, in place of a cell's bytes.
+void PrintTo(const Cell& cell, std::ostream* out) { *out << to_string(cell); }
+
+namespace test {
 namespace {
 
 double bound(DType dtype) { return dtype == DType::fp32 ? 1e-5 : dtype == DType::fp16 ? 2e-3 : 1.5e-2; }
@@ -272,4 +278,5 @@ TEST(Engine, WeightsAreReplacedUnderTheSamePlan) {
 }
 
 }  // namespace
-}  // namespace sprnn::test
+}  // namespace test
+}  // namespace sprnn
