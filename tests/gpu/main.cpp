@@ -84,14 +84,14 @@ bool gpu_is_here(int jobs) {
 }
 
 int run(const Options& options) {
+  if (!options.list && !gpu_is_here(options.jobs)) {
+    fmt::print("no GPU: nothing was run\n");
+    return 3;
+  }
   const std::vector<Case> cases = chosen_cases(options);
   if (options.list) {
     for (const Case& one : cases) fmt::print("{}\n", one.name);
     return 0;
-  }
-  if (!gpu_is_here(options.jobs)) {
-    fmt::print("no GPU: nothing was run\n");
-    return 3;
   }
   const auto begin = std::chrono::steady_clock::now();
   Record record{options.commit, options.parts > 1 ? fmt::format("{}", options.part) : "", 0, {}};
