@@ -44,13 +44,19 @@ ExitStatus verify_model(const Arguments& arguments) {
                 {"seed", arguments.options.seed},
                 {"rel_error", result.rel_error},
                 {"bound", result.bound},
+                {"overflow_step", result.overflow_step ? Json(*result.overflow_step) : Json()},
                 {"passed", result.passed}});
   else
     print(fmt::format(
         "{} against the float64 reference, {}, batch {}, {} steps, seed {}: relative error {:.3g}, "
-        "bound {:.3g}: {}\n",
+        "bound {:.3g}: {}{}\n",
         result.engine, to_string(dtype), arguments.options.batch, arguments.options.steps,
-        arguments.options.seed, result.rel_error, result.bound, result.passed ? "passed" : "FAILED"));
+        arguments.options.seed, result.rel_error, result.bound, result.passed ? "passed" : "FAILED",
+        result.overflow_step
+            ? fmt::format(": with this input the model's own values leave the range of {} at timestep {}, "
+                          "whatever runs it",
+                          to_string(dtype), *result.overflow_step)
+            : ""));
   return result.passed ? done : check_failed;
 }
 
@@ -72,7 +78,8 @@ Verb add_verify(CLI::App& root) {
   teach(*app, R"(Runs random input [T, B, I] from random states through the engine and through the textbook
 reference, and compares outputs and final states: rel_error is ||out - ref|| / ||ref||.
 It passes when rel_error is at most the bound: the larger of a fixed figure (fp32 1e-5,
-fp16 2e-3, bf16 1.5e-2) and twice the error of a naive loop in the same precision.
+fp16 2e-3, bf16 1.5e-2) and twice the error of a naive loop in the same precision. Of
+the outputs and the final states, what is nearest to its bound is shown.
 
 Examples:
   sprnn verify model.sprnn --batch 4 --steps 256

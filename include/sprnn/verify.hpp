@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "sprnn/engine.hpp"
@@ -22,14 +23,19 @@ struct VerifyOptions {
 };
 
 struct VerifyResult {
-  std::string engine;      // that ran
-  double rel_error = 0.0;  // ||out - ref|| / ||ref|| over y and the final states
+  std::string engine;  // that ran
+  // ||out - ref|| / ||ref|| and its bound, of that of y, the final h and the final c which is nearest to its
+  // bound.
+  double rel_error = 0.0;
   double bound = 0.0;
-  bool passed = false;  // rel_error <= bound, and every output was written
+  // Where the model's values leave its dtype's range, in that naive loop: then no engine can pass.
+  std::optional<std::int64_t> overflow_step;
+  bool passed = false;  // rel_error <= bound (so of the others too), and every output was written
 };
 
 // The larger of a fixed figure (fp32 1e-5, fp16 2e-3, bf16 1.5e-2) and twice the error of a naive loop in
-// the model's own precision on the same data: chaotic weights amplify any rounding.
+// the model's own precision on the same data: chaotic weights amplify any rounding. Error(invalid_argument)
+// where that loop leaves the dtype's range.
 [[nodiscard]] VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& options);
 
 }  // namespace sprnn

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <random>
 #include <span>
 
@@ -50,13 +51,24 @@ double relative_error(std::span<const float> out, std::span<const double> ref) {
   return std::sqrt(difference / norm);
 }
 
-// NaN counts as the worst.
-double worse(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+// The first timestep at which the naive loop leaves its dtype's range; if only a final state did, the last.
+std::optional<std::int64_t> overflow_step(const NaiveOutput& naive, std::int64_t steps) {
+  const auto overflown = [](const std::vector<float>& values) {
+    return std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+  };
+  if (const auto at = overflown(naive.y); at != naive.y.end())
+    return (at - naive.y.begin()) / (std::ssize(naive.y) / steps);
+  if (overflown(naive.h) != naive.h.end() || overflown(naive.c) != naive.c.end()) return steps - 1;
+  return std::nullopt;
+}
 
-double relative_error(std::span<const float> y, std::span<const float> h, std::span<const float> c,
-                      const reference::Output& ref) {
-  return worse(relative_error(y, ref.y),
-               worse(relative_error(h, ref.final.h), relative_error(c, ref.final.c)));
+// Of y, h and c the one that is nearest to its bound, or furthest beyond.
+void take_worst(VerifyResult& result, double error, double naive_error, DType dtype) {
+  const double bound = std::max(fixed_bound(dtype), std::isfinite(naive_error) ? 2.0 * naive_error : 0.0);
+  const bool worse = !(error / bound <= result.rel_error / result.bound);  // NaN is the worst
+  if (result.bound > 0.0 && !worse) return;
+  result.rel_error = error;
+  result.bound = bound;
 }
 
 }  // namespace
@@ -97,10 +109,11 @@ VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& o
 
   VerifyResult result;
   result.engine = engine.name();
-  result.rel_error = relative_error(y, h, c, ref);
-  const double naive_error = relative_error(naive.y, naive.h, naive.c, ref);
-  result.bound = std::max(fixed_bound(model.dtype), std::isfinite(naive_error) ? 2.0 * naive_error : 0.0);
-  result.passed = result.rel_error <= result.bound;
+  take_worst(result, relative_error(y, ref.y), relative_error(naive.y, ref.y), model.dtype);
+  take_worst(result, relative_error(h, ref.final.h), relative_error(naive.h, ref.final.h), model.dtype);
+  take_worst(result, relative_error(c, ref.final.c), relative_error(naive.c, ref.final.c), model.dtype);
+  result.overflow_step = overflow_step(naive, options.steps);
+  result.passed = result.rel_error <= result.bound && !result.overflow_step;
   return result;
 }
 
