@@ -8,15 +8,6 @@ namespace sprnn::cli {
 
 namespace {
 
-std::string list_modules(const std::vector<ModuleInfo>& modules) {
-  std::string list;
-  for (const ModuleInfo& module : modules) {
-    list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", module.prefix);
-    if (!module.problem.empty()) list += fmt::format(" (unreadable: {})", module.problem);
-  }
-  return list;
-}
-
 Device with_threads(Device device, int threads) {
   auto* cpu = std::get_if<CpuDescription>(&device.description);
   if (cpu != nullptr && threads > 0) cpu->threads = threads;
@@ -31,8 +22,10 @@ bool same_target(const Device& a, const Device& b) { return a.is_gpu() || b.is_g
 Device find_target(const std::string& name, int threads) {
   try {
     return with_threads(find_device(name), threads);
-  } catch (const Error& error) {  // which may not name the file
-    throw Error(error.code(), fmt::format("{}: {}", name, error.what()));
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    if (message.find(name) != std::string::npos) throw;
+    throw Error(error.code(), fmt::format("{}: {}", name, message));
   }
 }
 
@@ -54,28 +47,13 @@ bool is_packed(const std::filesystem::path& path) {
 
 std::string choose_module(const Checkpoint& checkpoint, const std::optional<std::string>& wanted,
                           const std::filesystem::path& path) {
-  const std::vector<ModuleInfo> modules = find_modules(checkpoint);
-  if (modules.empty())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{}: no recurrent module: expected tensors named as PyTorch's, weight_ih_l0 and "
-                            "weight_hh_l0, under any prefix",
-                            path.string()));
-  std::vector<const ModuleInfo*> readable;
-  for (const ModuleInfo& module : modules) {
-    // The dot that separates the prefix from the parameter's name may be left out.
-    if (wanted && (module.prefix == *wanted || module.prefix == *wanted + ".")) return module.prefix;
-    if (module.problem.empty()) readable.push_back(&module);
+  try {
+    return find_module(checkpoint, wanted).prefix;
+  } catch (const Error& error) {
+    const bool several = !wanted && error.code() == ErrorCode::invalid_argument;
+    throw Error(error.code(),
+                fmt::format("{}: {}{}", path.string(), error.what(), several ? "; give it as --prefix" : ""));
   }
-  if (wanted)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{}: no recurrent module has the prefix \"{}\": there are {}", path.string(),
-                            *wanted, list_modules(modules)));
-  if (readable.size() == 1) return readable.front()->prefix;
-  if (modules.size() == 1)
-    throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", path.string(), modules.front().problem));
-  throw Error(ErrorCode::invalid_argument,
-              fmt::format("{}: {} recurrent modules: choose one with --prefix: {}", path.string(),
-                          modules.size(), list_modules(modules)));
 }
 
 Model read_module(const Checkpoint& checkpoint, const ReadOptions& options,

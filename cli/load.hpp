@@ -12,7 +12,7 @@ namespace sprnn::cli {
 // be read only once.
 [[nodiscard]] bool is_packed(const std::filesystem::path& path);
 
-// The prefix of the one module that is meant; Error(invalid_argument) that lists them if that is not clear.
+// The prefix of the module that find_module finds; errors with the file's name before them.
 [[nodiscard]] std::string choose_module(const Checkpoint& checkpoint,
                                         const std::optional<std::string>& wanted,
                                         const std::filesystem::path& path);

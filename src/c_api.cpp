@@ -107,11 +107,6 @@ sprnn_shape make_shape(const std::string& cell, sprnn::CellKind kind, sprnn::DTy
   return shape;
 }
 
-// The module that read_model takes when no prefix is given: the only one.
-std::string prefix_of(const sprnn::Checkpoint& checkpoint, const sprnn::ReadOptions& options) {
-  return options.prefix ? *options.prefix : sprnn::find_modules(checkpoint).front().prefix;
-}
-
 std::unique_ptr<sprnn_packed> make_handle(sprnn::Packed packed) {
   auto handle = std::make_unique<sprnn_packed>();
   handle->cell = sprnn::to_string(packed.plan.problem.directions.front().cell);
@@ -168,7 +163,7 @@ int sprnn_model_load(const char* path, const char* prefix, const char* cell, con
     auto handle = std::make_unique<sprnn_model>();
     handle->checkpoint = sprnn::load_checkpoint(path);
     handle->model = sprnn::read_model(handle->checkpoint, options);
-    handle->prefix = prefix_of(handle->checkpoint, options);
+    handle->prefix = sprnn::find_module(handle->checkpoint, options.prefix).prefix;
     handle->cell = sprnn::to_string(handle->model.layers.front().directions.front().cell);
     return handle;
   });

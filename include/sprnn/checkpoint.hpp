@@ -56,8 +56,12 @@ struct ModuleInfo {
 
 [[nodiscard]] std::vector<ModuleInfo> find_modules(const Checkpoint& checkpoint);
 
+// The module with this prefix (whose last dot may be left out), or the only one; Error(invalid_argument)
+// lists them where that is none, Error(format) says that there are none at all.
+[[nodiscard]] ModuleInfo find_module(const Checkpoint& checkpoint, const std::optional<std::string>& prefix);
+
 struct ReadOptions {
-  std::optional<std::string> prefix;  // which module; needed when the checkpoint has several
+  std::optional<std::string> prefix;  // which module, as for find_module
   std::optional<Cell> cell;           // e.g. relu_cell(); must fit the shapes
   std::optional<DType> dtype;         // default: the checkpoint's
 };

@@ -180,7 +180,7 @@ SourcedModel load(const std::filesystem::path& path, const std::optional<std::st
   auto checkpoint = std::make_shared<const Checkpoint>(load_checkpoint(path));
   try {
     Model model = read_model(*checkpoint, options);
-    std::string module = prefix ? *prefix : find_modules(*checkpoint).front().prefix;
+    std::string module = find_module(*checkpoint, prefix).prefix;
     return {std::move(model), std::move(checkpoint), std::move(module)};
   } catch (const Error& error) {
     throw Error(error.code(), fmt::format("{}: {}", path.string(), error.what()));

@@ -189,8 +189,8 @@ Model convert(const Model& model, DType dtype) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const float rounded = round_to(dtype, values[i]);
       if (std::isinf(rounded) && std::isfinite(values[i])) {
-        refuse(fmt::format("{}[{}] is {}, too large for {}; use bf16 or fp32, or scale the weights", name, i,
-                           values[i], to_string(dtype)));
+        refuse(fmt::format("{}[{}] is {}, too large for {}; use {}, or scale the weights", name, i, values[i],
+                           to_string(dtype), dtype == DType::bf16 ? "fp32" : "bf16 or fp32"));
       }
       values[i] = rounded;
     }

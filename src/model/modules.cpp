@@ -20,9 +20,9 @@ std::string list(const Checkpoint& checkpoint, const std::vector<StoredModule>& 
   constexpr std::size_t shown = 50;
   std::string text;
   for (std::size_t i = 0; i < modules.size() && i < shown; ++i) {
-    text += "\n  " + to_text(describe(checkpoint, modules[i]));
+    text += (i == 0 ? " " : "; ") + to_text(describe(checkpoint, modules[i]));
   }
-  if (modules.size() > shown) text += fmt::format("\n  and {} more", modules.size() - shown);
+  if (modules.size() > shown) text += fmt::format("; and {} more", modules.size() - shown);
   return text;
 }
 
@@ -31,7 +31,7 @@ StoredModule choose(const Checkpoint& checkpoint, const std::optional<std::strin
   if (modules.empty()) {
     throw Error(ErrorCode::format,
                 fmt::format("no recurrent module among the {} tensors; expected PyTorch's names, such as "
-                            "weight_ih_l0 and weight_hh_l0, with any prefix",
+                            "weight_ih_l0 and weight_hh_l0, with any prefix that ends in a dot",
                             checkpoint.tensors.size()));
   }
   if (!prefix) {
@@ -140,6 +140,10 @@ std::vector<ModuleInfo> find_modules(const Checkpoint& checkpoint) {
   for (const StoredModule& module : collect_modules(checkpoint))
     infos.push_back(describe(checkpoint, module));
   return infos;
+}
+
+ModuleInfo find_module(const Checkpoint& checkpoint, const std::optional<std::string>& prefix) {
+  return describe(checkpoint, choose(checkpoint, prefix));
 }
 
 Model read_model(const Checkpoint& checkpoint, const ReadOptions& options) {
