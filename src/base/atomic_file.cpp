@@ -60,6 +60,10 @@ fs::path follow_links(fs::path path, std::error_code& error) {
     path = path.parent_path() / fs::read_symlink(path, error);
     if (error) return path;
   }
+  if (fs::is_symlink(fs::symlink_status(path, error))) {
+    error = std::make_error_code(std::errc::too_many_symbolic_link_levels);
+    return path;
+  }
   return fs::absolute(path, error);
 }
 

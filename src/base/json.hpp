@@ -42,14 +42,15 @@ template <class T>
                                              quote(value.dump()), 8 * sizeof(T)));
 }
 
-// The number, text or truth value at `key`; throws Error(format) naming it if it is of another type, or an
-// integer that T does not hold. A missing key is nlohmann's exception, which names it.
+// The number, text or truth value at `key`; throws Error(format) naming it if it is missing, of another type,
+// or an integer that T does not hold.
 template <class T>
 [[nodiscard]] T value_at(const nlohmann::json& object, const std::string& key) {
   if (!object.is_object()) {
     throw Error(ErrorCode::format,
                 fmt::format("{} stands where an object with '{}' is expected", quote(object.dump()), key));
   }
+  if (!object.contains(key)) throw Error(ErrorCode::format, fmt::format("'{}' is missing", key));
   const nlohmann::json& value = object.at(key);
   const auto expect = [&](bool good, std::string_view type) {
     if (!good) {

@@ -55,6 +55,12 @@ std::size_t utf8_length(std::string_view text) noexcept {
   return at;
 }
 
+std::string escaped(std::string_view text) {
+  std::string out;
+  append_escaped(out, text);
+  return out;
+}
+
 std::string quote(std::string_view text) {
   constexpr std::size_t longest = 200;
   constexpr std::size_t part = 90;

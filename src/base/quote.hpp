@@ -11,7 +11,11 @@ namespace sprnn {
 // and bytes that are not UTF-8 are escaped, long texts are cut in the middle.
 [[nodiscard]] std::string quote(std::string_view text);
 
-// How many bytes of `text` come before the first that is not part of well-formed UTF-8; all of them if none is.
+// The same without the quotes, and whole.
+[[nodiscard]] std::string escaped(std::string_view text);
+
+// How many bytes of `text` come before the first that is not part of well-formed UTF-8; all of them if none
+// is.
 [[nodiscard]] std::size_t utf8_length(std::string_view text) noexcept;
 
 }  // namespace sprnn

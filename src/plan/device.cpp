@@ -43,7 +43,7 @@ GpuDescription a100() {
 // and writing.
 template <class Gpu, class Visit>
 void gpu_fields(Gpu& gpu, Visit&& visit) {
-  visit("compute_capability", gpu.compute_capability, 10);
+  visit("compute_capability", gpu.compute_capability, 80);  // what the kernels need
   visit("sm_count", gpu.sm_count, 1);
   visit("registers_per_sm", gpu.registers_per_sm, 1);
   visit("max_registers_per_thread", gpu.max_registers_per_thread, 1);
@@ -86,8 +86,7 @@ struct Reader {
     if (out < least) refuse(key, fmt::format("{}", out), fmt::format("{} or more", least));
   }
   [[noreturn]] static void refuse(const char* key, const std::string& found, const std::string& expected) {
-    throw Error(ErrorCode::format,
-                fmt::format("device description: {} is {}, expected {}", key, found, expected));
+    throw Error(ErrorCode::format, fmt::format("{} is {}, expected {}", key, found, expected));
   }
 };
 
@@ -108,8 +107,7 @@ void check_keys(const json& found, const json& known) {
     if (known.contains(item.key())) continue;
     std::string names;
     for (const auto& other : known.items()) names += (names.empty() ? "" : ", ") + other.key();
-    throw Error(ErrorCode::format,
-                fmt::format("device description: unknown key {}, expected {}", quote(item.key()), names));
+    throw Error(ErrorCode::format, fmt::format("unknown key {}, expected {}", quote(item.key()), names));
   }
 }
 
@@ -138,7 +136,9 @@ Device device_from_json(std::string_view text) try {
   return device;
 } catch (const json::exception& e) {
   throw Error(ErrorCode::format,
-              fmt::format("device description: {}; `sprnn devices` prints one to start from", e.what()));
+              fmt::format("device description: {}; `sprnn devices h100 --json` prints one", e.what()));
+} catch (const Error& e) {
+  throw Error(e.code(), fmt::format("device description: {}", e.what()));
 }
 
 std::span<const Device> known_gpus() {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/quote.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/plan.hpp"
 
@@ -36,23 +37,24 @@ std::string direction_text(const Plan& plan, std::size_t direction) {
   }
   text += fmt::format("  predicted: {:.3g} us a timestep\n", d.microseconds());
   for (const CostPart& part : d.cost)
-    text += fmt::format("    {:<24} {:>8.3g} us\n", part.name, part.microseconds);
+    text += fmt::format("    {:<24} {:>8.3g} us\n", escaped(part.name), part.microseconds);
   text += fmt::format("  bytes: {} packed, {} workspace\n", bytes_text(d.packed_bytes),
                       bytes_text(d.workspace_bytes));
   if (!d.rejected.empty()) text += "  rejected:\n";
   for (const Rejected& r : d.rejected) {
-    text += fmt::format("    {}{}: {}\n", r.candidate,
-                        r.microseconds > 0 ? fmt::format(" ({:.3g} us)", r.microseconds) : "", r.reason);
+    text +=
+        fmt::format("    {}{}: {}\n", escaped(r.candidate),
+                    r.microseconds > 0 ? fmt::format(" ({:.3g} us)", r.microseconds) : "", escaped(r.reason));
   }
   return text;
 }
 
 std::string device_text(const Device& device) {
   if (device.is_gpu()) {
-    return fmt::format("{} ({} SMs, sm_{})", device.name, device.gpu().sm_count,
+    return fmt::format("{} ({} SMs, sm_{})", escaped(device.name), device.gpu().sm_count,
                        device.gpu().compute_capability);
   }
-  return fmt::format("{} ({} threads, {})", device.name, device.cpu().threads, device.cpu().isa);
+  return fmt::format("{} ({} threads, {})", escaped(device.name), device.cpu().threads, device.cpu().isa);
 }
 
 }  // namespace

@@ -22,6 +22,8 @@ const Nvrtc& nvrtc() {
   return loaded;
 }
 
+constexpr int invalid_option = 5;  // NVRTC_ERROR_INVALID_OPTION
+
 void expect_success(int result, const char* call) {
   if (result == 0) return;
   throw Error(ErrorCode::internal, fmt::format("{}: {}", call, nvrtc().error_string(result)));
@@ -65,6 +67,10 @@ Compiled compile(const std::string& kernel, const std::string& plan_source, int 
   expect_success(api.log_size(program, &size), "nvrtcGetProgramLogSize");
   std::string log(size, '\0');
   expect_success(api.log(program, log.data()), "nvrtcGetProgramLog");
+  if (result == invalid_option) {
+    throw Error(ErrorCode::unsupported,
+                fmt::format("{} cannot compile for sm_{}: {}", compiler_version(), capability, log.c_str()));
+  }
   if (result != 0) {
     throw Error(ErrorCode::internal, fmt::format("NVRTC refuses {} for sm_{}: {}\n{}", kernel, capability,
                                                  api.error_string(result), log.c_str()));
