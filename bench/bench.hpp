@@ -115,7 +115,7 @@ struct BenchResult {
 [[nodiscard]] std::string to_text(const BenchResult& result);  // for people
 
 struct SweepOptions {
-  std::vector<double> densities = {1.0, 0.5, 0.3, 0.2, 0.1, 0.05};
+  std::vector<double> densities;  // beside 1; empty: 0.5, 0.3, 0.2, 0.1, 0.05, or what pattern N:M leaves
   Pattern pattern;
   bool prune_input = true;      // W_ih too, to the same density
   std::optional<FloatArray> x;  // [T, B, I] or [T, I], replaces batch and steps; absent: random

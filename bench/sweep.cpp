@@ -30,8 +30,13 @@ Workload given_workload(const Model& model, const FloatArray& x) {
   return workload;
 }
 
-// The density wanted, 1 among them, the greatest first.
-std::vector<double> with_dense(std::vector<double> densities) {
+// The densities wanted, 1 among them, the greatest first.
+std::vector<double> densities_of(const SweepOptions& options) {
+  std::vector<double> densities = options.densities;
+  if (densities.empty() && options.pattern.kind == Pattern::Kind::n_of_m)
+    densities = {static_cast<double>(options.pattern.a) / options.pattern.b};
+  else if (densities.empty())
+    densities = {0.5, 0.3, 0.2, 0.1, 0.05};
   densities.push_back(1.0);
   std::sort(densities.begin(), densities.end(), std::greater<>());
   densities.erase(std::unique(densities.begin(), densities.end()), densities.end());
@@ -93,7 +98,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
 
   std::vector<OwnEntrant> own;
   std::vector<Contestant*> contestants;
-  for (const double density : with_dense(options.densities)) {
+  for (const double density : densities_of(options)) {
     tell(run.progress, 0.0, "packing");
     const Model pruned = prune_to(model, density, options);
     own.push_back(

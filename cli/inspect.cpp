@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "cli/load.hpp"
@@ -54,6 +55,18 @@ std::vector<NamedMatrix> matrices(const Problem& problem) {
     if (direction.w_hr.rows > 0) result.push_back({"weight_hr" + suffix, &direction.w_hr});
   }
   return result;
+}
+
+std::int64_t negative_zeros(const Model& model) {
+  std::int64_t count = 0;
+  for (const Layer& layer : model.layers) {
+    for (const Direction& direction : layer.directions) {
+      for (const Matrix* matrix : {&direction.w_ih, &direction.w_hh, &direction.w_hr})
+        count += std::count_if(matrix->values.begin(), matrix->values.end(),
+                               [](float w) { return w == 0.0F && std::signbit(w); });
+    }
+  }
+  return count;
 }
 
 std::string matrices_text(const Problem& problem) {
@@ -174,6 +187,12 @@ ExitStatus inspect_checkpoint(const Arguments& arguments) {
         info.dtype = problem.dtype;
         matrices_found = matrices_json(problem);
         matrices_shown = matrices_text(problem);
+        if (const std::int64_t negative = negative_zeros(model); negative > 0)
+          matrices_shown += fmt::format(
+              "  {} of the non-zeros are -0.0, as weight * mask leaves them, and take room and time like "
+              "others: "
+              "`sprnn prune` to the density you want makes zeros of them\n",
+              negative);
         any_readable = true;
       } catch (const Error& error) {  // one bad module must not hide the others
         info.problem = error.what();

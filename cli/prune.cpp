@@ -103,9 +103,11 @@ Verb add_prune(CLI::App& root) {
   add_density(*app, "--input-density", arguments->input_density,
               "Kept part of every input matrix W_ih; by default W_ih is left alone");
   add_densities(*app, "--layer-density", arguments->layer_density,
-                "One density a layer, in place of --density");
+                "One density a layer, in place of --density")
+      ->excludes("--density");
   add_densities(*app, "--layer-input-density", arguments->layer_input_density,
-                "One density a layer, in place of --input-density");
+                "One density a layer, in place of --input-density")
+      ->excludes("--input-density");
   add_pattern(*app, arguments->pattern);
   add_prefix(*app, arguments->prefix);
   add_json(*app, arguments->json);

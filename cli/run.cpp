@@ -104,11 +104,15 @@ std::vector<std::int64_t> load_lengths(const Arguments& arguments, const Sizes& 
   return std::move(lengths.values);
 }
 
-// One name for each file, whatever links and folders lead to it.
+// One name for each file, whatever links and folders lead to it, be it there or not.
 fs::path resolved(const fs::path& path) {
+  constexpr int most_links = 40;  // as Linux itself
   std::error_code error;
-  const fs::path result = fs::weakly_canonical(fs::absolute(path), error);
-  return error ? path.lexically_normal() : result;
+  fs::path end = fs::absolute(path);
+  for (int i = 0; i < most_links && fs::is_symlink(fs::symlink_status(end, error)); ++i)
+    end = end.parent_path() / fs::read_symlink(end, error);
+  const fs::path result = fs::weakly_canonical(end, error);
+  return error ? end.lexically_normal() : result;
 }
 
 void check_outputs(const Arguments& arguments) {

@@ -57,7 +57,8 @@ Verb add_sweep(CLI::App& root) {
   CLI::Option* input =
       app->add_option("--input", arguments->input, "x (.npy), [T, B, I] or [T, I]; by default random")
           ->type_name("F");
-  add_densities(*app, "--densities", arguments->options.densities, "By default 1,0.5,0.3,0.2,0.1,0.05");
+  add_densities(*app, "--densities", arguments->options.densities,
+                "By default 1,0.5,0.3,0.2,0.1,0.05; with N:M what that leaves");
   add_pattern(*app, arguments->options.pattern);
   app->add_flag("--keep-input", arguments->keep_input, "Prune W_hh only, not W_ih");
   add_batch(*app, arguments->options.run.batch, "Sequences side by side, without --input; by default 1");
@@ -69,7 +70,7 @@ Verb add_sweep(CLI::App& root) {
   add_seed(*app, arguments->options.run.seed);
   add_json(*app, arguments->json);
   teach(*app, R"(Prunes the model's weights by magnitude to each density, runs it, and prints a table: the
-density asked for and reached, the error against the dense float64 reference of the
+density reached (--json: asked for as well), the error against the dense float64 reference of the
 unpruned model, microseconds a timestep, and how many times faster that is than this
 engine at density 1 and than oneDNN's dense layer. The model's file stays as it is. Your
 own x (--input) gives the error that matters to you; random input is only a stand-in.

@@ -45,6 +45,21 @@ class Inspect(CliTest):
                 self.assertEqual(bin["rows"], sum(bin["from"] <= count <= bin["to"] for count in counts))
             self.assertEqual(sum(bin["rows"] for bin in shown_rows["histogram"]), len(counts))
 
+    def test_negative_zeros_are_pointed_out(self):
+        tensors = {"weight_ih_l0": Array((8, 8), [-0.0] * 3 + [1.0] * 61), "weight_hh_l0": Array((8, 8), [1.0] * 64)}
+        save_safetensors(self.path("m"), tensors)
+        self.assertIn("3 of the non-zeros are -0.0", self.succeed("inspect", "m").out)
+        self.succeed("prune", "m", "m", "--density", "1", "--input-density", "0.9")
+        self.assertNotIn("-0.0", self.succeed("inspect", "m").out)
+
+    def test_names_of_a_packed_file_do_not_steer_the_terminal(self):
+        self.save_model(Model("gru", 6, 16))
+        device = self.json("devices", "h100")
+        device["name"] = "evil\x1b[31m\r\n"
+        self.path("d.json").write_text(json.dumps(device))
+        text = self.succeed("explain", "model.safetensors", "--target", "d.json").out
+        self.assertIn("evil\\x1b[31m\\x0d\\x0a", text)
+
     def test_text(self):
         self.save_model(Model("gru", 6, 16, density=0.4), prefix="a.")
         text = self.succeed("inspect", "model.safetensors").out
@@ -62,7 +77,7 @@ class Inspect(CliTest):
         self.assertIn("cannot be read", self.succeed("inspect", "model.safetensors").out)
         only = self.json("inspect", "model.safetensors", "--prefix", "dec")["modules"]
         self.assertEqual([module["prefix"] for module in only], ["dec."])
-        self.refuse("inspect", "model.safetensors", "--prefix", "x.", says=['"x."', "enc.", "dec.", "bad."])
+        self.refuse("inspect", "model.safetensors", "--prefix", "x.", says=["'x.'", "enc.", "dec.", "bad."])
         shown = self.sprnn("inspect", "model.safetensors", "--prefix", "bad.")
         self.assertEqual(shown.status, 2, shown)
 

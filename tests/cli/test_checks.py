@@ -41,9 +41,19 @@ class Verify(CliTest):
         save_safetensors(self.path("m"), tensors)
         result = self.json("verify", "m", "--cell", "relu", "--steps", "64", status=1)
         self.assertFalse(result["passed"])
+        self.assertLess(result["overflow_step"], 63)
         text = self.sprnn("verify", "m", "--cell", "relu", "--steps", "64")
         self.assertEqual(text.status, 1, text)
-        self.assertIn("FAILED", text.out)
+        self.assertIn("FAILED: with this input the model's own values leave the range of fp32", text.out)
+
+    def test_a_state_that_fades_away_does_not_widen_the_bound(self):
+        # Without weights or biases an lstm's cell state halves at each step, until float32 has no more of it.
+        zeros = {"weight_ih_l0": Array((32, 4), [0.0] * 128), "weight_hh_l0": Array((32, 8), [0.0] * 256)}
+        save_safetensors(self.path("m"), zeros)
+        result = self.json("verify", "m", "--steps", "256")
+        self.assertTrue(result["passed"])
+        self.assertGreater(result["bound"], 1)  # of the final state; y has its own
+        self.assertLess(result["rel_error"], result["bound"])
 
 
 class Bench(CliTest):
@@ -108,6 +118,11 @@ class Sweep(CliTest):
         self.refuse("sweep", "model.safetensors", "--input", "x.npy", says=["[12, 2, 11]", "12"])
         self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--batch", "2", says="--batch")
         self.refuse("sweep", "model.safetensors", "--densities", "0.5,2", says="--densities")
+
+    def test_a_pattern_of_its_own_density(self):
+        self.save_model(Model("gru", 12, 24))
+        result = self.json("sweep", "model.safetensors", "--steps", "12", "--pattern", "2:4", "--engine", "cpu")
+        self.assertEqual([row["density"] for row in result["rows"]], [1, 0.5])
 
 
 if __name__ == "__main__":

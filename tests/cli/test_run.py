@@ -245,6 +245,11 @@ class RunRefusals(CliTest):
         self.path("link").symlink_to(".")
         for name in ["y.npy", "./y.npy", self.path("y.npy"), "link/y.npy"]:
             self.refuse_run("--final-h", name, says="same file")
+        self.path("dangling").symlink_to("other.npy")
+        self.path("circle").symlink_to("circle")
+        self.refuse("run", "model.safetensors", "--input", "x.npy", "--output", "other.npy", "--final-h", "dangling",
+                    says="same file")
+        self.refuse("run", "model.safetensors", "--input", "x.npy", "--output", "circle", says="symbolic links")
         # The first output is not written when the second cannot be: neither before the run nor at its end.
         self.refuse_run("--final-h", "nowhere/h.npy", says="nowhere")
         self.refuse_run("--final-h", "/dev/full", says="No space left on device")
