@@ -27,13 +27,15 @@ struct Part {
   const char* name;
   CpuLayout layout;
   MatrixShape shape;
+  const MatrixSummary* summary;
 };
 
 std::array<Part, 3> parts_of(const Problem& problem, const DirectionPlan& plan) {
   const auto& choice = std::get<CpuPlan>(plan.choice);
+  const DirectionProblem& p = find_problem(problem, plan);
   const DirectionShapes shapes = shapes_of(problem, plan);
-  return {Part{"w_ih", choice.w_ih, shapes.w_ih}, Part{"w_hh", choice.w_hh, shapes.w_hh},
-          Part{"w_hr", choice.w_hr, shapes.w_hr}};
+  return {Part{"w_ih", choice.w_ih, shapes.w_ih, &p.w_ih}, Part{"w_hh", choice.w_hh, shapes.w_hh, &p.w_hh},
+          Part{"w_hr", choice.w_hr, shapes.w_hr, &p.w_hr}};
 }
 
 std::size_t sections_of(CpuLayout layout) {
@@ -80,7 +82,8 @@ void validate(const std::vector<Section>& sections, const DirectionPlan& plan, c
   for (const Part& part : parts_of(problem, plan)) {
     check_layout(part);
     expected += sections_of(part.layout);
-    validate_matrix(view_matrix(sections, part.shape, part.layout, part.name), problem.dtype, part.name);
+    validate_matrix(view_matrix(sections, part.shape, part.layout, part.name), problem.dtype, part.name,
+                    *part.summary);
   }
   if (sections.size() != expected) {
     throw Error(ErrorCode::format, fmt::format("{} sections, expected {}", sections.size(), expected));
@@ -98,8 +101,6 @@ void unpack(const std::vector<Section>& sections, const DirectionPlan& plan, con
 
 std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& plan,
                                const Problem& problem) {
-  const DirectionProblem& p = find_problem(problem, plan);
-  const std::array<const MatrixSummary*, 3> summaries = {&p.w_ih, &p.w_hh, &p.w_hr};
   const std::array<Part, 3> parts = parts_of(problem, plan);
   std::vector<PackFigure> figures;
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -111,7 +112,7 @@ std::vector<PackFigure> report(const std::vector<Section>& sections, const Direc
       if (section.name().rfind(part.name, 0) == 0) bytes += static_cast<std::int64_t>(section.size());
     }
     const auto stored = static_cast<double>(std::max<std::int64_t>(stored_values(view), 1));
-    const auto nonzeros = static_cast<double>(summaries[i]->nonzeros());
+    const auto nonzeros = static_cast<double>(parts[i].summary->nonzeros());
     const std::string prefix = fmt::format("{} as {}: ", part.name, to_string(part.layout));
     figures.push_back({prefix + "bytes", static_cast<double>(bytes), "B"});
     figures.push_back({prefix + "stored values that are non-zero", nonzeros / stored, ""});

@@ -56,8 +56,10 @@ void pack_matrix(const Matrix& matrix, const MatrixShape& shape, CpuLayout layou
 // Sizes only: throws Error(format) unless every section is there and all sizes follow from the starts.
 [[nodiscard]] MatrixView view_matrix(const std::vector<Section>& sections, const MatrixShape& shape,
                                      CpuLayout layout, const std::string& name);
-// Throws Error(format): columns in range and ascending, padding in its place, values finite and on the grid.
-void validate_matrix(const MatrixView& view, DType dtype, const std::string& name);
+// Throws Error(format): columns in range and ascending, padding in its place, values finite and on the grid,
+// as many non-zeros a row as `summary` says.
+void validate_matrix(const MatrixView& view, DType dtype, const std::string& name,
+                     const MatrixSummary& summary);
 void unpack_matrix(const MatrixView& view, Matrix& matrix);
 // Values stored, padding and pruned entries included.
 [[nodiscard]] std::int64_t stored_values(const MatrixView& view);

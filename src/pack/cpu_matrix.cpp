@@ -144,17 +144,27 @@ const std::uint32_t* find_starts(const std::vector<Section>& sections, const std
   return starts;
 }
 
-// Values as the model may hold them.
+// Values as the model may hold them, and as many non-zeros a row as the plan's problem says.
 class ValueCheck {
  public:
-  ValueCheck(DType dtype, const std::string& name) : dtype_(dtype), name_(name) {}
-  void operator()(float value, std::int64_t row, std::int64_t column) const {
+  ValueCheck(DType dtype, const std::string& name, const MatrixSummary& summary)
+      : dtype_(dtype), name_(name), summary_(summary), nonzeros_(summary.row_nonzeros.size(), 0) {}
+  void operator()(float value, std::int64_t row, std::int64_t column) {
+    if (!is_nonzero(value)) return;
+    ++nonzeros_[static_cast<std::size_t>(row)];
     if (!std::isfinite(value)) {
       fail(fmt::format("row {}, column {} is {}: weights must be finite", row, column, value));
     }
     if (dtype_ != DType::fp32 && round_to(dtype_, value) != value) {
       fail(fmt::format("row {}, column {} is {}, which {} cannot hold", row, column, value,
                        to_string(dtype_)));
+    }
+  }
+  void finish() const {
+    for (std::size_t row = 0; row < nonzeros_.size(); ++row) {
+      if (nonzeros_[row] != summary_.row_nonzeros[row])
+        fail(fmt::format("row {} has {} non-zeros, the plan's problem says {}", row, nonzeros_[row],
+                         summary_.row_nonzeros[row]));
     }
   }
   [[noreturn]] void fail(const std::string& message) const {
@@ -164,9 +174,11 @@ class ValueCheck {
  private:
   DType dtype_;
   std::string name_;
+  const MatrixSummary& summary_;
+  std::vector<std::int32_t> nonzeros_;
 };
 
-void validate_groups(const MatrixView& view, const ValueCheck& check) {
+void validate_groups(const MatrixView& view, ValueCheck& check) {
   for_each_group(view.shape, [&](std::int64_t group, std::int64_t first, std::int64_t last) {
     const bool dense = view.layout == CpuLayout::dense;
     const std::int64_t begin =
@@ -197,7 +209,7 @@ void validate_groups(const MatrixView& view, const ValueCheck& check) {
   });
 }
 
-void validate_tile(const MatrixView& view, const ValueCheck& check) {
+void validate_tile(const MatrixView& view, ValueCheck& check) {
   for_each_group(view.shape, [&](std::int64_t group, std::int64_t first, std::int64_t last) {
     std::int64_t previous[cpu_group_rows];
     std::fill_n(previous, cpu_group_rows, -1);
@@ -234,7 +246,7 @@ void validate_tile(const MatrixView& view, const ValueCheck& check) {
   });
 }
 
-void validate_row(const MatrixView& view, const ValueCheck& check) {
+void validate_row(const MatrixView& view, ValueCheck& check) {
   for (std::int64_t r = 0; r < view.shape.rows(); ++r) {
     const std::int64_t begin = std::int64_t{view.starts[r]} * row_step;
     const std::int64_t end = std::int64_t{view.starts[r + 1]} * row_step;
@@ -314,19 +326,24 @@ MatrixView view_matrix(const std::vector<Section>& sections, const MatrixShape& 
   return view;
 }
 
-void validate_matrix(const MatrixView& view, DType dtype, const std::string& name) {
-  const ValueCheck check(dtype, name);
+void validate_matrix(const MatrixView& view, DType dtype, const std::string& name,
+                     const MatrixSummary& summary) {
+  ValueCheck check(dtype, name, summary);
   switch (view.layout) {
     case CpuLayout::none:
       return;
     case CpuLayout::dense:
     case CpuLayout::columns:
-      return validate_groups(view, check);
+      validate_groups(view, check);
+      break;
     case CpuLayout::tile:
-      return validate_tile(view, check);
+      validate_tile(view, check);
+      break;
     case CpuLayout::row:
-      return validate_row(view, check);
+      validate_row(view, check);
+      break;
   }
+  check.finish();
 }
 
 void unpack_matrix(const MatrixView& view, Matrix& matrix) {

@@ -204,6 +204,8 @@ TEST_P(File, HeadersThatLieAreRefused) {
       {"/plan/problem/directions/0/weight_hh/row_nonzeros", json::array({1, 2})},
       {"/plan/problem/directions/0/weight_hh/row_nonzeros/0", 1000},
       {"/plan/problem/directions/0/weight_hh/row_nonzeros/0", -1},
+      {"/plan/problem/directions/0/weight_hh/row_nonzeros/3", 9},
+      {"/plan/problem/directions/0/weight_ih/row_nonzeros/3", 1},
       {"/plan/directions", json::array()},
       {"/plan/directions/0/strategy", "magic"},
       {"/plan/directions/0/choice", json::object()},
