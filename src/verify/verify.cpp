@@ -62,13 +62,19 @@ std::optional<std::int64_t> overflow_step(const NaiveOutput& naive, std::int64_t
   return std::nullopt;
 }
 
-// Of y, h and c the one that is nearest to its bound, or furthest beyond.
-void take_worst(VerifyResult& result, double error, double naive_error, DType dtype) {
-  const double bound = std::max(fixed_bound(dtype), std::isfinite(naive_error) ? 2.0 * naive_error : 0.0);
-  const bool worse = !(error / bound <= result.rel_error / result.bound);  // NaN is the worst
-  if (result.bound > 0.0 && !worse) return;
-  result.rel_error = error;
-  result.bound = bound;
+struct Checked {
+  double error = 0.0, bound = 0.0;
+  // How far it is beyond its bound; what was never written (NaN) is the furthest.
+  [[nodiscard]] double excess() const {
+    return std::isnan(error) ? std::numeric_limits<double>::infinity() : error / bound;
+  }
+};
+
+Checked check(std::span<const float> out, std::span<const float> naive, std::span<const double> ref,
+              DType dtype) {
+  const double naive_error = relative_error(naive, ref);
+  return {relative_error(out, ref),
+          std::max(fixed_bound(dtype), std::isfinite(naive_error) ? 2.0 * naive_error : 0.0)};
 }
 
 }  // namespace
@@ -109,9 +115,12 @@ VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& o
 
   VerifyResult result;
   result.engine = engine.name();
-  take_worst(result, relative_error(y, ref.y), relative_error(naive.y, ref.y), model.dtype);
-  take_worst(result, relative_error(h, ref.final.h), relative_error(naive.h, ref.final.h), model.dtype);
-  take_worst(result, relative_error(c, ref.final.c), relative_error(naive.c, ref.final.c), model.dtype);
+  const Checked worst =
+      std::max({check(y, naive.y, ref.y, model.dtype), check(h, naive.h, ref.final.h, model.dtype),
+                check(c, naive.c, ref.final.c, model.dtype)},
+               [](const Checked& a, const Checked& b) { return a.excess() < b.excess(); });
+  result.rel_error = worst.error;
+  result.bound = worst.bound;
   result.overflow_step = overflow_step(naive, options.steps);
   result.passed = result.rel_error <= result.bound && !result.overflow_step;
   return result;
