@@ -235,6 +235,12 @@ int sprnn_pack(const sprnn_model* model, const char* target, int batch, sprnn_pa
   });
 }
 
+int sprnn_pack_like(const sprnn_model* model, const sprnn_packed* like, sprnn_packed** packed) {
+  return create(packed, "packed", [&] {
+    return make_handle(sprnn::pack(required(model, "model").model, required(like, "like").packed->plan));
+  });
+}
+
 int sprnn_packed_save(const sprnn_packed* packed, const char* path) {
   return guarded([&] { sprnn::save_packed(*required(packed, "packed").packed, &required(path, "path")); });
 }

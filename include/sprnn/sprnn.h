@@ -130,6 +130,11 @@ int sprnn_model_prune_report(const sprnn_model* model, size_t index, sprnn_prune
  * SPRNN_IO (the description), SPRNN_OUT_OF_MEMORY. */
 int sprnn_pack(const sprnn_model* model, const char* target, int batch, sprnn_packed** packed);
 
+/* Packs the model's weights under the plan of `like`, for sprnn_session_set_weights() on its sessions: of a
+ * model with the same sizes, cell, biases and dtype whose non-zeros the plan has room for. Errors:
+ * SPRNN_INVALID_ARGUMENT (another shape, no room), SPRNN_OUT_OF_MEMORY. */
+int sprnn_pack_like(const sprnn_model* model, const sprnn_packed* like, sprnn_packed** packed);
+
 /* Writes a .sprnn file: data only. Replaced as a whole, or not at all. Errors: SPRNN_IO. */
 int sprnn_packed_save(const sprnn_packed* packed, const char* path);
 
@@ -195,7 +200,8 @@ int sprnn_session_set_state(sprnn_session* session, int entry, const float* h, s
 /* Zeros the state of a batch entry, or of SPRNN_ALL_ENTRIES. Errors: SPRNN_INVALID_ARGUMENT. */
 int sprnn_session_reset(sprnn_session* session, int entry);
 
-/* Other weights, packed under the same plan; the state is kept. Errors: SPRNN_INVALID_ARGUMENT. */
+/* Other weights, packed under the same plan (sprnn_pack_like()); the state is kept. Errors:
+ * SPRNN_INVALID_ARGUMENT. */
 int sprnn_session_set_weights(sprnn_session* session, const sprnn_packed* packed);
 
 void sprnn_session_destroy(sprnn_session* session);

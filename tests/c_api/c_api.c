@@ -154,6 +154,7 @@ int main(int argc, char** argv) {
   sprnn_session *one, *two;
   sprnn_shape shape;
   char path[2000];
+  const double tenth = 0.1;
   int i;
   if (argc != 3 || strlen(argv[2]) > 1900) return 2;
   for (i = 0; i < x_size; ++i) x[i] = (float)sin(0.37 * i);
@@ -188,6 +189,19 @@ int main(int argc, char** argv) {
   REQUIRE_OK(sprnn_session_set_weights(two, loaded));
   REQUIRE_OK(sprnn_session_reset(two, SPRNN_ALL_ENTRIES));
   REQUIRE_OK(sprnn_session_run(two, steps, x, y_again, NULL, 0));
+  EXPECT(same(y, y_again, y_size));
+
+  /* Fewer weights, for which another plan might be made: under the same one the session takes them. */
+  sprnn_packed_destroy(loaded);
+  REQUIRE_OK(sprnn_model_prune(saved, "unstructured", &tenth, 1, &tenth, 1));
+  REQUIRE_OK(sprnn_pack_like(saved, packed, &loaded));
+  REQUIRE_OK(sprnn_session_set_weights(two, loaded));
+  REQUIRE_OK(sprnn_session_reset(two, SPRNN_ALL_ENTRIES));
+  REQUIRE_OK(sprnn_session_run(two, steps, x, y_again, NULL, 0));
+  EXPECT(!same(y, y_again, y_size));
+  sprnn_session_destroy(one);
+  REQUIRE_OK(sprnn_session_create(loaded, NULL, batch, 1, NULL, &one));
+  REQUIRE_OK(sprnn_session_run(one, steps, x, y, NULL, 0));
   EXPECT(same(y, y_again, y_size));
 
   sprnn_session_destroy(one);

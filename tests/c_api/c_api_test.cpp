@@ -96,6 +96,9 @@ TEST_F(CApi, refuses_null_by_the_argument_s_name) {
   EXPECT_FAILS(sprnn_pack(nullptr, "cpu", 1, &packed), SPRNN_INVALID_ARGUMENT, "model");
   EXPECT_EQ(packed, nullptr);
   EXPECT_FAILS(sprnn_pack(model_, "cpu", 1, nullptr), SPRNN_INVALID_ARGUMENT, "packed");
+  EXPECT_FAILS(sprnn_pack_like(nullptr, packed_, &packed), SPRNN_INVALID_ARGUMENT, "model");
+  EXPECT_FAILS(sprnn_pack_like(model_, nullptr, &packed), SPRNN_INVALID_ARGUMENT, "like");
+  EXPECT_FAILS(sprnn_pack_like(model_, packed_, nullptr), SPRNN_INVALID_ARGUMENT, "packed");
   EXPECT_FAILS(sprnn_packed_save(nullptr, path.c_str()), SPRNN_INVALID_ARGUMENT, "packed");
   EXPECT_FAILS(sprnn_packed_save(packed_, nullptr), SPRNN_INVALID_ARGUMENT, "path");
   EXPECT_FAILS(sprnn_packed_load(nullptr, &packed), SPRNN_INVALID_ARGUMENT, "path");
