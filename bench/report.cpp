@@ -111,9 +111,13 @@ std::string to_json(const BenchResult& result) {
 }
 
 std::string to_text(const BenchResult& result) {
+  std::string sizes = fmt::format("hidden {}, input {}", result.hidden_size, result.input_size);
+  if (result.projection_size > 0) sizes += fmt::format(", projection {}", result.projection_size);
+  if (result.num_layers > 1) sizes += fmt::format(", {} layers", result.num_layers);
+  if (result.bidirectional) sizes += ", bidirectional";
   std::string text = fmt::format(
-      "{}, hidden {}, input {}, density {:.3g} (input {:.3g})\n{}\n\n  {:<14}{:>10}{:>10}", result.cell,
-      result.hidden_size, result.input_size, result.density, result.input_density,
+      "{}, {}, density {:.3g} (input {:.3g})\n{}\n\n  {:<14}{:>10}{:>10}", result.cell, sizes, result.density,
+      result.input_density,
       result.gpu
           ? fmt::format("cuda on {}, {}, batch {}, {} steps", result.gpu->gpu, to_string(result.dtype),
                         result.batch, result.steps)

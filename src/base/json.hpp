@@ -4,27 +4,36 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/quote.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn {
 
-// Throws nlohmann's exception, or Error(format) for bytes that are not UTF-8, which that would repeat, and
-// for a document that nests deeper than any of ours: dump() and copies take a stack frame a level, so such a
-// file would end the process.
+// Throws nlohmann's exception, or Error(format) for bytes that are not UTF-8, which that would repeat, for a
+// key that an object has twice, of which it would take the last, and for a document that nests deeper than
+// any of ours: dump() and copies take a stack frame a level, so such a file would end the process.
 [[nodiscard]] inline nlohmann::json parse_json(std::string_view text) {
+  using Event = nlohmann::json::parse_event_t;
   static constexpr int max_depth = 32;
   if (const std::size_t at = utf8_length(text); at < text.size()) {
     throw Error(ErrorCode::format, fmt::format("JSON: byte {} is not UTF-8", at));
   }
-  return nlohmann::json::parse(text, [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+  std::vector<std::set<std::string>> open;  // the keys of each object that the text is in
+  return nlohmann::json::parse(text, [&open](int depth, Event event, const nlohmann::json& parsed) {
     if (depth > max_depth) {
       throw Error(ErrorCode::format, fmt::format("JSON nests deeper than {} levels", max_depth));
+    }
+    if (event == Event::object_start) open.emplace_back();
+    if (event == Event::object_end) open.pop_back();
+    if (event == Event::key && !open.back().insert(parsed.get<std::string>()).second) {
+      throw Error(ErrorCode::format, fmt::format("JSON: {} occurs twice", quote(parsed.get<std::string>())));
     }
     return true;
   });

@@ -58,8 +58,8 @@ class Reader {
   Reader(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {}
 
   Packed read() {
-    const json header = read_header();
     try {
+      const json header = read_header();
       Packed packed{plan_from_value(header.at("plan")), {}};
       for (const json& sections : header.at("sections"))
         packed.directions.push_back(read_direction(sections));
@@ -69,10 +69,10 @@ class Reader {
       validate(packed);
       return packed;
     } catch (const json::exception& e) {
-      fail(fmt::format("header: {}", e.what()));
+      throw Error(ErrorCode::format, fmt::format("{}: header: {}", name_, e.what()));
     } catch (const Error& e) {
       if (e.code() != ErrorCode::format) throw;
-      fail(e.what());
+      throw Error(ErrorCode::format, fmt::format("{}: {}", name_, e.what()));
     }
   }
 
@@ -138,7 +138,7 @@ class Reader {
     return bytes_.subspan(begin, static_cast<std::size_t>(length));
   }
 
-  std::vector<float> floats(const std::string& section, std::span<const std::byte> data) const {
+  static std::vector<float> floats(const std::string& section, std::span<const std::byte> data) {
     if (data.size() % sizeof(float) != 0) {
       fail(fmt::format("section '{}': {} bytes, expected a multiple of {}", section, data.size(),
                        sizeof(float)));
@@ -155,9 +155,8 @@ class Reader {
     return value;
   }
 
-  [[noreturn]] void fail(const std::string& message) const {
-    throw Error(ErrorCode::format, fmt::format("{}: {}", name_, message));
-  }
+  // read() says of which file.
+  [[noreturn]] static void fail(const std::string& message) { throw Error(ErrorCode::format, message); }
 
   std::span<const std::byte> bytes_;
   std::string name_;

@@ -85,6 +85,8 @@ TEST(Device, BadJsonIsRefusedByField) {
   old["compute_capability"] = 75;
   EXPECT_ERROR((void)device_from_json(old.dump()), ErrorCode::format, "compute_capability is 75",
                "80 or more");
+  EXPECT_ERROR((void)device_from_json(R"({"name": "a", "kind": "cpu", "name": "b"})"), ErrorCode::format,
+               "'name' occurs twice");
   for (const char* text : {"", "{", "[]", "null", "3", "{\"kind\": \"gpu\"}"}) {
     EXPECT_THROW((void)device_from_json(text), Error) << text;
   }
