@@ -189,8 +189,7 @@ ExitStatus inspect_checkpoint(const Arguments& arguments) {
         matrices_shown = matrices_text(problem);
         if (const std::int64_t negative = negative_zeros(model); negative > 0)
           matrices_shown += fmt::format(
-              "  {} of the non-zeros are -0.0, as weight * mask leaves them, and take room and time like "
-              "others: "
+              "  {} of the non-zeros are -0.0, as weight * mask leaves them, and cost what others cost: "
               "`sprnn prune` to the density you want makes zeros of them\n",
               negative);
         any_readable = true;

@@ -70,10 +70,11 @@ Verb add_sweep(CLI::App& root) {
   add_seed(*app, arguments->options.run.seed);
   add_json(*app, arguments->json);
   teach(*app, R"(Prunes the model's weights by magnitude to each density, runs it, and prints a table: the
-density reached (--json: asked for as well), the error against the dense float64 reference of the
-unpruned model, microseconds a timestep, and how many times faster that is than this
-engine at density 1 and than oneDNN's dense layer. The model's file stays as it is. Your
-own x (--input) gives the error that matters to you; random input is only a stand-in.
+density reached (--json has the one asked for as well), the error against the dense
+float64 reference of the unpruned model, microseconds a timestep, and how many times
+faster that is than this engine at density 1 and than oneDNN's dense layer. The model's
+file stays as it is. Your own x (--input) gives the error that matters to you; random
+input is only a stand-in.
 
 Examples:
   sprnn sweep model.safetensors

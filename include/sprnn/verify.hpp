@@ -34,8 +34,7 @@ struct VerifyResult {
 };
 
 // The larger of a fixed figure (fp32 1e-5, fp16 2e-3, bf16 1.5e-2) and twice the error of a naive loop in
-// the model's own precision on the same data: chaotic weights amplify any rounding. Error(invalid_argument)
-// where that loop leaves the dtype's range.
+// the model's own precision on the same data: chaotic weights amplify any rounding.
 [[nodiscard]] VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& options);
 
 }  // namespace sprnn
