@@ -128,11 +128,9 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
   app.add_option_function<std::string>(
          "--strategy", [&wishes](const std::string& name) { wishes.strategy = parse_gpu_strategy(name); },
          "How W_hh is kept on chip: gather (non-zeros), dense-mma (all weights, for tensor cores), "
-         "sparse-mma "
-         "(for sparse tensor cores, 2 of 4 neighbouring columns, as of pattern 2:4) or vector-mma (for "
-         "tensor "
-         "cores, the columns that units share, as of pattern unit:4x1), all but gather for fp16 and bf16; by "
-         "default the one whose plan is cheapest")
+         "sparse-mma (for sparse tensor cores, 2 of each 4 neighbouring columns, as of pattern 2:4; what is "
+         "beyond them as non-zeros) or vector-mma (for tensor cores, the columns that units share, as of "
+         "pattern unit:4x1), all but gather for fp16 and bf16; by default the one whose plan is cheapest")
       ->type_name("S")
       ->group(group);
   number("--groups", wishes.groups, 1, 4096, "Groups of CTAs that each hold all weights");

@@ -33,6 +33,9 @@ struct MatrixSummary {
   std::vector<std::int32_t> shared_columns = {};
   // Of W_hh, the most non-zeros that a row has in columns 4 k to 4 k + 3; empty where not known.
   std::optional<int> most_of_four = std::nullopt;
+  // Of W_hh, where that is more than two: how many of a row's non-zeros follow two others in such columns
+  // [rows]; else empty.
+  std::vector<std::int32_t> row_rests = {};
 
   [[nodiscard]] std::int64_t nonzeros() const noexcept;
   [[nodiscard]] double density() const noexcept;  // 0 for an empty matrix

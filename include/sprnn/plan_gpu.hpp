@@ -12,7 +12,7 @@ namespace sprnn {
 enum class GpuStrategy : std::uint8_t {
   gather,      // non-zeros as pairs: plan_gather.hpp
   dense_mma,   // all weights, for tensor cores: plan_mma.hpp
-  sparse_mma,  // for sparse tensor cores: 2 of each 4 neighbouring columns
+  sparse_mma,  // for sparse tensor cores: 2 of each 4 neighbouring columns; what is beyond them as pairs
   vector_mma,  // for tensor cores, the columns that units share
 };
 
@@ -42,7 +42,7 @@ struct RegisterBudget {
 struct SharedBudget {
   std::int64_t available = 0;  // bytes a CTA
   std::int64_t state =
-      0;  // h (and the unprojected output) as the products read it; dense-mma and sparse-mma: none
+      0;  // h (and the unprojected output) as the products read it; dense-mma: none, sparse-mma: for its pairs
   std::int64_t ring = 0;  // of the exchange in a cluster
   std::int64_t sums = 0;  // of rows, from the threads that add to those that update cells
   std::int64_t weights = 0;

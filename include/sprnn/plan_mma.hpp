@@ -7,8 +7,10 @@
 // evenly to the warps; a fragment is a tile's 16 x 16 weights of one step, four registers a lane. A step
 // costs the same for 1 to 8 batch entries.
 //
-// sparse-mma is dense-mma of rows that have at most 2 non-zeros in each 4 neighbouring columns (pattern 2:4):
-// steps have 32 columns, of which a fragment holds 16 weights a row and where they belong (mma.sp.m16n8k32).
+// sparse-mma is dense-mma of rows of which 2 non-zeros in each 4 neighbouring columns are multiplied by
+// sparse tensor cores: steps have 32 columns, of which a fragment holds 16 weights a row and where they
+// belong (mma.sp.m16n8k32). Pattern 2:4 has no others; of any other mask the rest, non-zeros beyond two of
+// four, is gathered as pairs, from an image of h that the warps stage for it.
 //
 // Many tiles or batch entries have too many sums for the registers of a warp: then the tiles are shared out
 // too, to `row_parts` parts of the warps, each of which reads the whole state. With as many parts as warps a
@@ -16,7 +18,9 @@
 #pragma once
 
 #include <bit>
+#include <optional>
 
+#include "sprnn/plan_gather.hpp"
 #include "sprnn/plan_gpu.hpp"
 
 namespace sprnn {
@@ -42,6 +46,7 @@ struct MmaPlan : GpuPlan {
   // Not vector-mma: a warp asks for the state of a step shortly before its product also where the weights are
   // on chip; else for that of all those at once.
   bool asks_late = false;
+  std::optional<GatherMatrix> rest;  // sparse-mma: of any mask but 2:4
   [[nodiscard]] GpuStrategy strategy() const noexcept {
     return gathered ? GpuStrategy::vector_mma : sparse ? GpuStrategy::sparse_mma : GpuStrategy::dense_mma;
   }

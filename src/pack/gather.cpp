@@ -5,8 +5,8 @@
 #include <span>
 
 #include "base/parallel.hpp"
+#include "pack/gather_matrix.hpp"
 #include "pack/gather_order.hpp"
-#include "pack/gather_view.hpp"
 #include "plan/gather_balance.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
@@ -22,9 +22,9 @@ using gpu::section;
 // Packs one matrix CTA by CTA: its rows to passes and row groups, then each warp's pairs in bank-aware order.
 class MatrixPacker {
  public:
-  MatrixPacker(const Matrix& matrix, const MatrixSummary& summary, const MatrixLayout& layout, DType dtype,
-               bool bank_order, std::vector<Section>& sections)
-      : matrix_(matrix), summary_(summary), layout_(layout), dtype_(dtype), bank_order_(bank_order) {
+  MatrixPacker(const MatrixSource& source, const MatrixLayout& layout, DType dtype, bool bank_order,
+               std::vector<Section>& sections)
+      : source_(source), layout_(layout), dtype_(dtype), bank_order_(bank_order) {
     row_map_ = section(sections, layout.name + ".row_map").as<std::int32_t>();
     for (const Place place : places) {
       pairs_[static_cast<size_t>(place)] =
@@ -33,22 +33,22 @@ class MatrixPacker {
   }
 
   // Each CTA writes to places of its own, so the bytes are the same however many threads share them.
-  void pack(std::span<const std::int32_t> units, const std::vector<std::int64_t>& positions) {
+  void pack() {
     const size_t width = static_cast<size_t>(layout_.units_a_cta);
     const auto threads = static_cast<size_t>(this_cpu().cpu().threads);
     parallel_for(static_cast<size_t>(layout_.ctas), threads, [&](size_t cta) {
-      const auto own = units.subspan(cta * width, width);
-      const std::vector<std::int32_t> rows = assign_rows(own, summary_.row_nonzeros, layout_);
+      const auto own = source_.unit_map.subspan(cta * width, width);
+      const std::vector<std::int32_t> rows = assign_rows(own, source_.row_nonzeros, layout_);
       if (rows.empty()) refuse_rows(fmt::format("a row of CTA {}", cta));
       for (int pass = 0; pass < static_cast<int>(layout_.passes.size()); ++pass) {
-        pack_pass(static_cast<int>(cta), pass, rows, own, positions);
+        pack_pass(static_cast<int>(cta), pass, rows, own);
       }
     });
   }
 
  private:
   void pack_pass(int cta, int pass, const std::vector<std::int32_t>& rows,
-                 std::span<const std::int32_t> units, const std::vector<std::int64_t>& positions) {
+                 std::span<const std::int32_t> units) {
     const int slots = layout_.passes[static_cast<size_t>(pass)].slots();
     const int groups_a_warp = warp_lanes / layout_.lanes;
     std::vector<std::vector<Entry>> warp_rows(static_cast<size_t>(groups_a_warp));
@@ -56,8 +56,7 @@ class MatrixPacker {
       for (int g = 0; g < groups_a_warp; ++g) {
         const auto index = static_cast<size_t>(pass * layout_.row_groups() + first + g);
         row_map_[layout_.row_map_index(cta, pass, first + g)] = rows[index];
-        warp_rows[static_cast<size_t>(g)] =
-            rows[index] < 0 ? std::vector<Entry>() : part(rows, index, units, positions);
+        warp_rows[static_cast<size_t>(g)] = rows[index] < 0 ? std::vector<Entry>() : part(rows, index, units);
         if (warp_rows[static_cast<size_t>(g)].size() > static_cast<size_t>(slots * layout_.lanes)) {
           refuse_rows(fmt::format("row {} of CTA {}", rows[index], cta));
         }
@@ -76,27 +75,24 @@ class MatrixPacker {
 
   // The pairs of a row group: an even part of its row.
   [[nodiscard]] std::vector<Entry> part(const std::vector<std::int32_t>& rows, size_t index,
-                                        std::span<const std::int32_t> units,
-                                        const std::vector<std::int64_t>& positions) const {
+                                        std::span<const std::int32_t> units) const {
     const std::int32_t local = rows[index];
     size_t begin = index, end = index + 1;
     while (begin > 0 && rows[begin - 1] == local) --begin;
     while (end < rows.size() && rows[end] == local) ++end;
     std::vector<Entry> all;
-    collect(local % layout_.gates * layout_.units + units[static_cast<size_t>(local / layout_.gates)],
-            positions, all);
+    collect(local % layout_.gates * layout_.units + units[static_cast<size_t>(local / layout_.gates)], all);
     const auto boundary = [&](size_t k) {
       return all.begin() + static_cast<std::ptrdiff_t>(all.size() * k / (end - begin));
     };
     return {boundary(index - begin), boundary(index + 1 - begin)};
   }
 
-  void collect(std::int64_t row, const std::vector<std::int64_t>& positions,
-               std::vector<Entry>& pairs) const {
-    const float* values = matrix_.row(row);
-    for (std::int64_t column = 0; column < matrix_.cols; ++column) {
-      if (!is_nonzero(values[column])) continue;
-      pairs.push_back({positions[static_cast<size_t>(column)] * layout_.image.word_bytes,
+  void collect(std::int64_t row, std::vector<Entry>& pairs) const {
+    const float* values = source_.matrix.row(row);
+    for (std::int64_t column = 0; column < source_.matrix.cols; ++column) {
+      if (!source_.has(values, column)) continue;
+      pairs.push_back({source_.positions[static_cast<size_t>(column)] * layout_.image.word_bytes,
                        to_bits(dtype_, values[column])});
     }
   }
@@ -113,14 +109,22 @@ class MatrixPacker {
     }
   }
 
-  const Matrix& matrix_;
-  const MatrixSummary& summary_;
+  const MatrixSource& source_;
   const MatrixLayout& layout_;
   DType dtype_;
   bool bank_order_;
   std::int32_t* row_map_ = nullptr;
   std::array<std::uint32_t*, 3> pairs_{};
 };
+
+bool has_nonzero(const float* row, std::int64_t column) { return is_nonzero(row[column]); }
+
+}  // namespace
+
+void pack_matrix(const MatrixSource& source, const MatrixLayout& layout, DType dtype, bool bank_order,
+                 std::vector<Section>& sections) {
+  MatrixPacker(source, layout, dtype, bank_order, sections).pack();
+}
 
 void unpack_matrix(const MatrixView& view, DType dtype, Matrix& matrix) {
   view.for_each_pair([&](int cta, int pass, int group, int, int, Pair pair) {
@@ -130,8 +134,6 @@ void unpack_matrix(const MatrixView& view, DType dtype, Matrix& matrix) {
     matrix.row(row)[column] = from_bits(dtype, pair.value);
   });
 }
-
-}  // namespace
 
 std::vector<Section> pack(const Direction& weights, const DirectionPlan& direction_plan,
                           const Problem& problem) {
@@ -149,11 +151,13 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& directi
     gpu::write_map(sections, "output_map", output_map);
   }
 
-  MatrixPacker(weights.w_hh, direction.w_hh, layout.w_hh, problem.dtype, plan.bank_order, sections)
-      .pack(unit_map, gpu::positions_of(output_map, layout.outputs));
+  pack_matrix({weights.w_hh, direction.w_hh.row_nonzeros, has_nonzero, unit_map,
+               gpu::positions_of(output_map, layout.outputs)},
+              layout.w_hh, problem.dtype, plan.bank_order, sections);
   if (layout.w_hr) {
-    MatrixPacker(weights.w_hr, direction.w_hr, *layout.w_hr, problem.dtype, plan.bank_order, sections)
-        .pack(output_map, gpu::positions_of(unit_map, layout.units));
+    pack_matrix({weights.w_hr, direction.w_hr.row_nonzeros, has_nonzero, output_map,
+                 gpu::positions_of(unit_map, layout.units)},
+                *layout.w_hr, problem.dtype, plan.bank_order, sections);
   }
   gpu::pack_input(weights.w_ih, plan.w_ih, problem.dtype, sections);
   return sections;

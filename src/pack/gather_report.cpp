@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
+#include "pack/gather_matrix.hpp"
 #include "pack/gather_order.hpp"
-#include "pack/gather_view.hpp"
 #include "plan/strategy.hpp"
 
 namespace sprnn::gather {
@@ -54,7 +55,10 @@ void count_warp(const MatrixView& view, int cta, int pass, int warp, Wavefronts&
       count(arrange(rows, layout.lanes, slots, layout.image, /*bank_order=*/false), layout.image);
 }
 
-void report_matrix(const MatrixView& view, const MatrixSummary& summary, std::vector<PackFigure>& figures) {
+}  // namespace
+
+void report_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros,
+                   std::vector<PackFigure>& figures) {
   const MatrixLayout& layout = view.layout;
   const auto add = [&](std::string_view what, double value, const char* unit) {
     figures.push_back({fmt::format("{} {}", layout.name, what), value, unit});
@@ -71,7 +75,8 @@ void report_matrix(const MatrixView& view, const MatrixSummary& summary, std::ve
   add("wavefronts a load, at best", warp_lanes / layout.image.phase_lanes(), "");
 
   const double stored = static_cast<double>(sum.loads) * warp_lanes;
-  const double nonzeros = static_cast<double>(summary.nonzeros());
+  const auto nonzeros =
+      static_cast<double>(std::accumulate(row_nonzeros.begin(), row_nonzeros.end(), std::int64_t{0}));
   add("padding", stored > 0.0 ? 100.0 * (stored - nonzeros) / stored : 0.0, "%");
 
   std::int64_t most = 0;
@@ -79,7 +84,7 @@ void report_matrix(const MatrixView& view, const MatrixSummary& summary, std::ve
     std::int64_t own = 0;
     for (std::int32_t local = 0; local < layout.rows_a_cta(); ++local) {
       if (view.units[std::int64_t{cta} * layout.units_a_cta + local / layout.gates] < 0) continue;
-      own += summary.row_nonzeros[static_cast<size_t>(view.row(cta, local))];
+      own += row_nonzeros[static_cast<size_t>(view.row(cta, local))];
     }
     most = std::max(most, own);
   }
@@ -90,15 +95,13 @@ void report_matrix(const MatrixView& view, const MatrixSummary& summary, std::ve
   }
 }
 
-}  // namespace
-
 std::vector<PackFigure> report(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
                                const Problem& problem) {
   const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
   const View view = make_view(sections, std::get<GatherPlan>(direction_plan.choice), problem, direction);
   std::vector<PackFigure> figures;
-  report_matrix(view.w_hh, direction.w_hh, figures);
-  if (view.w_hr) report_matrix(*view.w_hr, direction.w_hr, figures);
+  report_matrix(view.w_hh, direction.w_hh.row_nonzeros, figures);
+  if (view.w_hr) report_matrix(*view.w_hr, direction.w_hr.row_nonzeros, figures);
   return figures;
 }
 

@@ -1,8 +1,8 @@
 // What engines rely on instead of checking. Sizes and places are derived from the checked plan, never read.
 #include <array>
 
+#include "pack/gather_matrix.hpp"
 #include "pack/gather_order.hpp"
-#include "pack/gather_view.hpp"
 #include "plan/strategy.hpp"
 
 namespace sprnn::gather {
@@ -50,11 +50,11 @@ void check_row_map(const MatrixView& view) {
 }
 
 // Each pair is a finite non-zero of its own column, or padding; and each row has as many as the problem says.
-void check_pairs(const MatrixView& view, const MatrixSummary& summary, DType dtype) {
+void check_pairs(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
   const MatrixLayout& layout = view.layout;
   const Image& image = layout.image;
   std::vector<std::int64_t> last_row(static_cast<size_t>(image.positions), -1);  // that used the position
-  std::vector<std::int32_t> nonzeros(summary.row_nonzeros.size(), 0);
+  std::vector<std::int32_t> nonzeros(row_nonzeros.size(), 0);
   view.for_each_pair([&](int cta, int pass, int group, int lane, int slot, Pair pair) {
     const std::int64_t address = view.address(pair);
     const auto fail = [&](std::string_view what) {
@@ -75,9 +75,8 @@ void check_pairs(const MatrixView& view, const MatrixSummary& summary, DType dty
     ++nonzeros[static_cast<size_t>(row)];
   });
   for (size_t row = 0; row < nonzeros.size(); ++row) {
-    if (nonzeros[row] != summary.row_nonzeros[row]) {
-      refuse("{}: row {} has {} non-zeros, expected {}", layout.name, row, nonzeros[row],
-             summary.row_nonzeros[row]);
+    if (nonzeros[row] != row_nonzeros[row]) {
+      refuse("{}: row {} has {} non-zeros, expected {}", layout.name, row, nonzeros[row], row_nonzeros[row]);
     }
   }
 }
@@ -122,14 +121,14 @@ void check_spare_offsets(const MatrixView& view) {
   }
 }
 
-void check_matrix(const MatrixView& view, const MatrixSummary& summary, DType dtype) {
+}  // namespace
+
+void check_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
   check_row_map(view);
-  check_pairs(view, summary, dtype);
+  check_pairs(view, row_nonzeros, dtype);
   check_padding(view);
   check_spare_offsets(view);
 }
-
-}  // namespace
 
 void validate(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
               const Problem& problem) {
@@ -140,8 +139,8 @@ void validate(const std::vector<Section>& sections, const DirectionPlan& directi
 
   const View view = make_view(sections, plan, problem, direction);
   gpu::check_maps(sections, view.layout);
-  check_matrix(view.w_hh, direction.w_hh, problem.dtype);
-  if (view.w_hr) check_matrix(*view.w_hr, direction.w_hr, problem.dtype);
+  check_matrix(view.w_hh, direction.w_hh.row_nonzeros, problem.dtype);
+  if (view.w_hr) check_matrix(*view.w_hr, direction.w_hr.row_nonzeros, problem.dtype);
   gpu::check_input(sections, plan.w_ih, direction.w_ih, problem.dtype);
 }
 

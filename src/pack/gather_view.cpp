@@ -4,8 +4,6 @@
 
 namespace sprnn::gather {
 
-namespace {
-
 MatrixView view_matrix(const std::vector<Section>& sections, const MatrixLayout& layout,
                        const std::int32_t* units, const std::int32_t* columns) {
   MatrixView view;
@@ -19,8 +17,6 @@ MatrixView view_matrix(const std::vector<Section>& sections, const MatrixLayout&
   view.columns = columns;
   return view;
 }
-
-}  // namespace
 
 View make_view(const std::vector<Section>& sections, const GatherPlan& plan, const Problem& problem,
                const DirectionProblem& direction) {

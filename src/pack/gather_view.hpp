@@ -58,6 +58,10 @@ struct MatrixView {
   }
 };
 
+// `units`: whose rows each position of a CTA holds; `columns`: the column at each position of the image.
+[[nodiscard]] MatrixView view_matrix(const std::vector<Section>& sections, const MatrixLayout& layout,
+                                     const std::int32_t* units, const std::int32_t* columns);
+
 struct View {
   Layout layout;
   MatrixView w_hh;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/parallel.hpp"
+#include "pack/gather_matrix.hpp"
 #include "pack/mma_columns.hpp"
 #include "pack/mma_view.hpp"
 #include "plan/strategy.hpp"
@@ -20,8 +21,10 @@ using std::size_t;
 
 class Packer {
  public:
-  Packer(const Matrix& matrix, const MatrixLayout& layout, DType dtype, std::vector<Section>& sections)
-      : matrix_(matrix), layout_(layout), dtype_(dtype) {
+  // `rests`: what is beyond two of four is packed elsewhere.
+  Packer(const Matrix& matrix, const MatrixLayout& layout, bool rests, DType dtype,
+         std::vector<Section>& sections)
+      : matrix_(matrix), layout_(layout), rests_(rests), dtype_(dtype) {
     for (const Place place : places) {
       halves_[static_cast<size_t>(place)] =
           gpu::section(sections, fmt::format("w_hh.{}", gpu::to_string(place))).as<std::uint16_t>();
@@ -75,6 +78,9 @@ class Packer {
         const std::int64_t* const four = columns + std::ptrdiff_t{4} * g;
         unsigned used = 0;
         for (int i = 0; i < 4; ++i) used |= (weight(at, r, four[i]) != 0 ? 1U : 0U) << i;
+        if (rests_) {
+          while (std::popcount(used) > weights_of_four) used &= ~std::bit_floor(used);
+        }
         if (std::popcount(used) > weights_of_four) {
           throw Error(
               ErrorCode::invalid_argument,
@@ -141,6 +147,7 @@ class Packer {
 
   const Matrix& matrix_;
   const MatrixLayout& layout_;
+  bool rests_;
   DType dtype_;
   std::array<std::uint16_t*, 3> halves_{};
 };
@@ -157,7 +164,12 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& directi
   std::vector<std::int32_t> unit_map(static_cast<size_t>(layout.positions()), -1);
   std::iota(unit_map.begin(), unit_map.begin() + static_cast<std::ptrdiff_t>(layout.units), 0);
   gpu::write_map(sections, "unit_map", unit_map);
-  Packer(weights.w_hh, layout.w_hh, problem.dtype, sections).pack();
+  Packer(weights.w_hh, layout.w_hh, layout.rest.has_value(), problem.dtype, sections).pack();
+  if (layout.rest) {
+    gather::pack_matrix({weights.w_hh, rests_of(direction.w_hh), is_rest, unit_map,
+                         gpu::positions_of(unit_map, layout.units)},
+                        *layout.rest, problem.dtype, /*bank_order=*/true, sections);
+  }
   gpu::pack_input(weights.w_ih, plan.w_ih, problem.dtype, sections);
   return sections;
 }
@@ -176,6 +188,7 @@ void unpack(const std::vector<Section>& sections, const DirectionPlan& direction
       }
     }
   });
+  if (view.rest) gather::unpack_matrix(*view.rest, problem.dtype, weights.w_hh);
   gpu::unpack_input(sections, plan.w_ih, problem.dtype, weights.w_ih);
 }
 
@@ -193,9 +206,12 @@ std::vector<PackFigure> report(const std::vector<Section>& sections, const Direc
     ++fragments;
   });
   const double stored = static_cast<double>(fragments) * tile_rows * operand_columns;
-  const auto nonzeros = static_cast<double>(direction.w_hh.nonzeros());
-  std::vector<PackFigure> figures{
-      {"w_hh zeros among what is multiplied", 100.0 * (stored - nonzeros) / stored, "%"}};
+  std::int64_t nonzeros = direction.w_hh.nonzeros();
+  if (view.rest) {
+    for (const std::int32_t rest : rests_of(direction.w_hh)) nonzeros -= rest;
+  }
+  std::vector<PackFigure> figures{{"w_hh zeros among what is multiplied",
+                                   100.0 * (stored - static_cast<double>(nonzeros)) / stored, "%"}};
   if (layout.gathered) {  // else no column is read from shared memory
     figures.push_back({"w_hh wavefronts a step's columns, as packed",
                        static_cast<double>(packed) / static_cast<double>(fragments), ""});
@@ -205,6 +221,7 @@ std::vector<PackFigure> report(const std::vector<Section>& sections, const Direc
     figures.push_back({fmt::format("w_hh steps a warp, {}", gpu::to_string(place)),
                        static_cast<double>(layout.steps_in(place)), ""});
   }
+  if (view.rest) gather::report_matrix(*view.rest, rests_of(direction.w_hh), figures);
   return figures;
 }
 

@@ -1,4 +1,5 @@
 // What engines rely on instead of checking. Sizes and places are derived from the checked plan, never read.
+#include "pack/gather_matrix.hpp"
 #include "pack/mma_view.hpp"
 #include "plan/strategy.hpp"
 
@@ -26,7 +27,9 @@ class Checker {
         summary_(summary),
         dtype_(dtype),
         last_tile_(static_cast<size_t>(layout_.image.positions), -1),
-        nonzeros_(summary.row_nonzeros.size(), 0) {}
+        nonzeros_(summary.row_nonzeros.size(), 0) {
+    if (view.rest) twos_.resize(nonzeros_.size() * fours_a_row());
+  }
 
   void run() {
     view_.for_each_fragment([&](Fragment at) {
@@ -34,11 +37,15 @@ class Checker {
       if (layout_.sparse) check_pairs(at);
       for (int k = 0; k < layout_.step_columns(); ++k) check_weights(at, k);
     });
+    const std::vector<std::int32_t> rests = view_.rest ? rests_of(summary_) : std::vector<std::int32_t>();
     for (size_t row = 0; row < nonzeros_.size(); ++row) {
-      if (nonzeros_[row] != summary_.row_nonzeros[row]) {
-        refuse("w_hh: row {} has {} non-zeros, expected {}", row, nonzeros_[row], summary_.row_nonzeros[row]);
-      }
+      const std::int32_t expected = summary_.row_nonzeros[row] - (rests.empty() ? 0 : rests[row]);
+      if (nonzeros_[row] != expected)
+        refuse("w_hh: row {} has {} non-zeros, expected {}", row, nonzeros_[row], expected);
     }
+    if (!view_.rest) return;
+    gather::check_matrix(*view_.rest, rests, dtype_);
+    check_rest();
   }
 
  private:
@@ -109,9 +116,28 @@ class Checker {
         fail(at, "row {}, column {}: value bits {:#x} where the matrix has no weight", r, k, bits);
       if (!gpu::is_finite_bits(dtype_, bits)) fail(at, "row {}, column {}: weights must be finite", r, k);
       ++nonzeros_[static_cast<size_t>(row)];
+      if (!twos_.empty()) {
+        const auto column = static_cast<size_t>(view_.column(view_.position(at, k)));
+        std::uint8_t& two = twos_[static_cast<size_t>(row) * fours_a_row() + column / 4];
+        two = static_cast<std::uint8_t>(two | 1U << column % 4);
+      }
     }
     if (layout_.gathered && is_column && !any) fail(at, "column {} has no non-zero", k);
   }
+
+  // Each follows two that the fragments have in the same four columns.
+  void check_rest() const {
+    const gather::MatrixView& rest = *view_.rest;
+    rest.for_each_pair([&](int cta, int pass, int group, int, int, gather::Pair pair) {
+      if (pair.value == 0) return;
+      const std::int64_t row = rest.row(cta, rest.local_row(cta, pass, group));
+      const std::int32_t column = rest.columns[rest.address(pair) / rest.layout.image.word_bytes];
+      const unsigned two = twos_[static_cast<size_t>(row) * fours_a_row() + static_cast<size_t>(column / 4)];
+      if (std::popcount(two) < weights_of_four || two >> column % 4 != 0)
+        refuse("w_hh.rest: row {}, column {} does not follow two non-zeros of its four columns", row, column);
+    });
+  }
+  [[nodiscard]] size_t fours_a_row() const { return (static_cast<size_t>(summary_.cols) + 3) / 4; }
 
   const View& view_;
   const MatrixLayout& layout_;
@@ -119,6 +145,7 @@ class Checker {
   DType dtype_;
   std::vector<std::int64_t> last_tile_;  // [position]: the last that read it
   std::vector<std::int32_t> nonzeros_;   // [row]
+  std::vector<std::uint8_t> twos_;       // [row][four columns]: those that fragments have; only beside a rest
 };
 
 }  // namespace

@@ -2,6 +2,11 @@
 
 namespace sprnn::mma {
 
+std::vector<std::int32_t> rests_of(const MatrixSummary& summary) {
+  return summary.row_rests.empty() ? std::vector<std::int32_t>(summary.row_nonzeros.size())
+                                   : summary.row_rests;
+}
+
 View make_view(const std::vector<Section>& sections, const MmaPlan& plan, const Problem& problem,
                const DirectionProblem& direction) {
   View view;
@@ -11,6 +16,7 @@ View make_view(const std::vector<Section>& sections, const MmaPlan& plan, const 
     const Section& section = gpu::find_section(sections, fmt::format("w_hh.{}", gpu::to_string(place)));
     view.halves[static_cast<std::size_t>(place)] = section.as<std::uint16_t>();
   }
+  if (view.layout.rest) view.rest = gather::view_matrix(sections, *view.layout.rest, view.units, view.units);
   return view;
 }
 

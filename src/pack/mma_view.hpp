@@ -4,18 +4,24 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "pack/gather_view.hpp"
 #include "pack/gpu_sections.hpp"
 #include "pack/mma_pair.hpp"
 #include "plan/mma_layout.hpp"
 
 namespace sprnn::mma {
 
+// Non-zeros of each row beyond two of four, also where there are none.
+[[nodiscard]] std::vector<std::int32_t> rests_of(const MatrixSummary& summary);
+
 struct View {
   Layout layout;
   std::array<const std::uint16_t*, 3> halves{};  // [place]
   const std::int32_t* units = nullptr;           // the unit at each position
+  std::optional<gather::MatrixView> rest;
 
   [[nodiscard]] const std::uint16_t* in(Fragment at) const noexcept {
     return halves[static_cast<std::size_t>(layout.w_hh.place_of(at.step))];

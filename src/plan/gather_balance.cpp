@@ -101,18 +101,18 @@ int fewest_slots(std::span<const std::int32_t> longest, int row_groups, int lane
   return high;
 }
 
-std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzeros, int gates, int ctas,
+std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> unit_map,
+                                       std::span<const std::int32_t> row_nonzeros, int gates,
                                        int units_a_cta) {
   const std::int64_t total = static_cast<std::int64_t>(row_nonzeros.size()) / gates;
-  const std::vector<std::int32_t> map = assign_units(row_nonzeros, gates, ctas, units_a_cta);
   const std::size_t width = static_cast<std::size_t>(units_a_cta);
   std::vector<std::int32_t> longest(width * static_cast<std::size_t>(gates), 0);
   std::vector<std::int32_t> lengths;
-  for (std::size_t cta = 0; cta < static_cast<std::size_t>(ctas); ++cta) {
+  for (std::size_t first = 0; first < unit_map.size(); first += width) {
     lengths.clear();
-    for (std::size_t u = cta * width; u < (cta + 1) * width; ++u) {
-      for (int gate = 0; map[u] >= 0 && gate < gates; ++gate) {
-        lengths.push_back(row_nonzeros[static_cast<std::size_t>(gate * total + map[u])]);
+    for (std::size_t u = first; u < first + width; ++u) {
+      for (int gate = 0; unit_map[u] >= 0 && gate < gates; ++gate) {
+        lengths.push_back(row_nonzeros[static_cast<std::size_t>(gate * total + unit_map[u])]);
       }
     }
     std::sort(lengths.begin(), lengths.end(), std::greater<>());
@@ -120,6 +120,20 @@ std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzero
       longest[rank] = std::max(longest[rank], lengths[rank]);
   }
   return longest;
+}
+
+void share_rows(GatherMatrix& matrix, std::span<const std::int32_t> longest, int threads) {
+  const auto row_groups = static_cast<std::size_t>(threads / matrix.lanes);
+  matrix.passes.clear();
+  matrix.parts = 1;
+  if (longest.size() <= row_groups) {
+    const int slots = fewest_slots(longest, static_cast<int>(row_groups), matrix.lanes);
+    matrix.parts = parts_of(longest.front(), slots, matrix.lanes);
+    matrix.passes.push_back({slots, 0, 0});
+    return;
+  }
+  for (std::size_t first = 0; first < longest.size(); first += row_groups)
+    matrix.passes.push_back({(longest[first] + matrix.lanes - 1) / matrix.lanes, 0, 0});
 }
 
 }  // namespace sprnn::gather

@@ -30,8 +30,10 @@ namespace sprnn::gather {
                                                     const MatrixLayout& layout);
 
 // Non-zeros of the longest row over all CTAs at each rank of rows_by_length, [units_a_cta * gates].
-[[nodiscard]] std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> row_nonzeros, int gates,
-                                                     int ctas, int units_a_cta);
+// `unit_map`: the unit at each position.
+[[nodiscard]] std::vector<std::int32_t> longest_rows(std::span<const std::int32_t> unit_map,
+                                                     std::span<const std::int32_t> row_nonzeros, int gates,
+                                                     int units_a_cta);
 
 // A row of more than `slots` * `lanes` non-zeros is summed in parts by several row groups.
 [[nodiscard]] int parts_of(std::int32_t nonzeros, int slots, int lanes) noexcept;
@@ -40,5 +42,8 @@ inline constexpr int max_parts = 16;
 // The fewest slots a lane with which rows of these lengths, as longest_rows gives them, share `row_groups`
 // row groups in one pass.
 [[nodiscard]] int fewest_slots(std::span<const std::int32_t> longest, int row_groups, int lanes);
+
+// Sets the passes over such rows, all slots in registers, and the parts. `matrix` has its lanes.
+void share_rows(GatherMatrix& matrix, std::span<const std::int32_t> longest, int threads);
 
 }  // namespace sprnn::gather

@@ -9,23 +9,20 @@
 
 namespace sprnn::gather {
 
-namespace {
-
 using gpu::expect;
 using gpu::expect_in;
 using gpu::max_slots;
 
-void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units, int gates,
-                  const GatherPlan& plan) {
+void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units_a_cta, int gates,
+                  int word_bytes, const GpuPlan& plan) {
   const auto field = [&](std::string_view what) { return fmt::format("{}.{}", name, what); };
-  const std::int64_t units_a_cta = (units + plan.ctas - 1) / plan.ctas;
   expect(matrix.units_a_cta == units_a_cta, field("units_a_cta"), matrix.units_a_cta,
          fmt::format("{}", units_a_cta));
   expect_in(field("lanes"), matrix.lanes, 1, warp_lanes);
   expect(std::has_single_bit(static_cast<unsigned>(matrix.lanes)), field("lanes"), matrix.lanes,
          "a power of two");
-  expect(matrix.offset_unit == 1 || matrix.offset_unit == plan.word_bytes, field("offset_unit"),
-         matrix.offset_unit, fmt::format("1 or {}", plan.word_bytes));
+  expect(matrix.offset_unit == 1 || matrix.offset_unit == word_bytes, field("offset_unit"),
+         matrix.offset_unit, fmt::format("1 or {}", word_bytes));
   const std::int64_t row_groups = plan.warps * warp_lanes / matrix.lanes;
   const std::int64_t passes = (units_a_cta * gates + row_groups - 1) / row_groups;
   expect(static_cast<std::int64_t>(matrix.passes.size()) == passes, field("passes"),
@@ -51,8 +48,6 @@ void check_image(const Image& image, int offset_unit, std::string_view name) {
                      offset_values * offset_unit, offset_unit));
 }
 
-}  // namespace
-
 void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction) {
   gpu::check_common(plan, problem, direction);
   expect_in("word_bytes", plan.word_bytes, static_cast<std::int64_t>(size_of(problem.dtype)), 16);
@@ -60,8 +55,12 @@ void check(const GatherPlan& plan, const Problem& problem, const DirectionProble
          "a power of two");
   const bool projects = problem.projection_size > 0;
   expect(plan.w_hr.has_value() == projects, "w_hr", plan.w_hr ? 1 : 0, projects ? "a matrix" : "no matrix");
-  check_matrix(plan.w_hh, "w_hh", problem.hidden_size, direction.cell.gates(), plan);
-  if (plan.w_hr) check_matrix(*plan.w_hr, "w_hr", problem.projection_size, 1, plan);
+  const auto check_of = [&](const GatherMatrix& matrix, std::string_view name, std::int64_t units,
+                            int gates) {
+    check_matrix(matrix, name, (units + plan.ctas - 1) / plan.ctas, gates, plan.word_bytes, plan);
+  };
+  check_of(plan.w_hh, "w_hh", problem.hidden_size, direction.cell.gates());
+  if (plan.w_hr) check_of(*plan.w_hr, "w_hr", problem.projection_size, 1);
 
   const Layout layout = make_layout(plan, problem, direction);
   check_image(layout.w_hh.image, layout.w_hh.offset_unit, "the state that w_hh reads");

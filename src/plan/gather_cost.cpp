@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "plan/gather_layout.hpp"
 #include "plan/gpu_cost.hpp"
 
 namespace sprnn::gather {
@@ -34,14 +33,18 @@ double random_conflicts(int classes) { return classes >= 32 ? 3.5 : classes >= 1
 double ordered_conflicts(double slots_a_pass) { return 1.0 + 1.2 / std::sqrt(std::max(1.0, slots_a_pass)); }
 // A lane's slots depend on each other: cycles a slot when nothing hides them.
 constexpr double dependent_cycles = 7.0;
-double product(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype, const GpuDescription& gpu) {
+
+}  // namespace
+
+double product_cost(const GpuPlan& plan, const MatrixLayout& matrix, bool bank_order, DType dtype,
+                    const GpuDescription& gpu) {
   const Image& image = matrix.image;
   const double slots = matrix.slots[0] + matrix.slots[1] + matrix.slots[2];
   const double entries = image.planes * image.entries;
   const double wavefronts_a_load =
       std::max(1, image.word_bytes * warp_lanes / bank_row_bytes) *
-      (plan.bank_order ? ordered_conflicts(slots / static_cast<double>(matrix.passes.size()))
-                       : random_conflicts(image.bank_classes()));
+      (bank_order ? ordered_conflicts(slots / static_cast<double>(matrix.passes.size()))
+                  : random_conflicts(image.bank_classes()));
   const double pair_words = matrix.wide_values ? 1.5 : 1.0;
   const double wavefronts =
       plan.warps * (slots * image.planes * wavefronts_a_load + matrix.slots[1] * pair_words);
@@ -64,8 +67,6 @@ double product(const GatherPlan& plan, const MatrixLayout& matrix, DType dtype, 
          fixed * gpu::measured_clock_ghz / gpu.clock_ghz;
 }
 
-}  // namespace
-
 std::vector<CostPart> cost(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction,
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
@@ -74,12 +75,14 @@ std::vector<CostPart> cost(const GatherPlan& plan, const Problem& problem, const
   };
   std::vector<CostPart> parts;
   parts.push_back({"exchange", exchange(layout.state, plan.exchange_word)});
-  parts.push_back({"product", plan.passes * product(plan, layout.w_hh, problem.dtype, gpu)});
+  parts.push_back(
+      {"product", plan.passes * product_cost(plan, layout.w_hh, plan.bank_order, problem.dtype, gpu)});
   parts.push_back({"cell update", plan.passes * gpu::update_cost(plan, layout.units_a_cta, direction.cell,
                                                                  problem.dtype, gpu)});
   if (layout.w_hr) {
     parts.push_back({"projection exchange", exchange(*layout.output, ExchangeWord::stamp)});
-    parts.push_back({"projection product", plan.passes * product(plan, *layout.w_hr, problem.dtype, gpu)});
+    parts.push_back({"projection product",
+                     plan.passes * product_cost(plan, *layout.w_hr, plan.bank_order, problem.dtype, gpu)});
   }
   parts.push_back({"input projection", gpu::input_cost(plan.w_ih, plan.tile_steps, problem, direction, gpu)});
   return parts;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "plan/gather_layout.hpp"
 #include "sprnn/plan.hpp"
 
 namespace sprnn::gather {
@@ -11,5 +12,9 @@ namespace sprnn::gather {
 // exchange" and "projection product", and "input projection".
 [[nodiscard]] std::vector<CostPart> cost(const GatherPlan& plan, const Problem& problem,
                                          const DirectionProblem& direction, const GpuDescription& gpu);
+
+// Of the product of one matrix, on all groups at once.
+[[nodiscard]] double product_cost(const GpuPlan& plan, const MatrixLayout& matrix, bool bank_order,
+                                  DType dtype, const GpuDescription& gpu);
 
 }  // namespace sprnn::gather

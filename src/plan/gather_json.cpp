@@ -1,4 +1,6 @@
 // Printing a GatherPlan, and reading it back.
+#include "plan/gather_json.hpp"
+
 #include <fmt/format.h>
 
 #include "base/json.hpp"
@@ -7,11 +9,8 @@
 
 namespace sprnn::gather {
 
-namespace {
-
 using nlohmann::json;
 
-// Passes are triples [registers, shared, l2].
 json matrix_to_json(const GatherMatrix& matrix) {
   json passes = json::array();
   for (const RowPass& pass : matrix.passes) passes.push_back({pass.registers, pass.shared, pass.l2});
@@ -46,8 +45,6 @@ std::string matrix_text(const GatherMatrix& matrix) {
       matrix.passes.size() == 1 ? "" : fmt::format(", {} row passes", matrix.passes.size()), sum.registers,
       sum.shared, sum.l2);
 }
-
-}  // namespace
 
 void to_json(json& out, const GatherPlan& plan) {
   gpu::to_json(out, plan);

@@ -12,7 +12,10 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) noexc
   return (value + multiple - 1) / multiple * multiple;
 }
 
-MatrixLayout make_matrix(const GatherPlan& plan, const GatherMatrix& matrix, std::string name, DType dtype) {
+}  // namespace
+
+MatrixLayout make_matrix_layout(const GpuPlan& plan, const GatherMatrix& matrix, std::string name,
+                                DType dtype) {
   MatrixLayout layout;
   layout.name = std::move(name);
   layout.ctas = plan.ctas;
@@ -32,8 +35,6 @@ MatrixLayout make_matrix(const GatherPlan& plan, const GatherMatrix& matrix, std
   }
   return layout;
 }
-
-}  // namespace
 
 Slot MatrixLayout::slot(int pass, int s) const noexcept {
   const RowPass& p = passes[static_cast<std::size_t>(pass)];
@@ -88,13 +89,13 @@ Layout make_layout(const GatherPlan& plan, const Problem& problem, const Directi
       gpu::make_frame(plan, plan.w_hh.units_a_cta, outputs_a_cta, plan.word_bytes, problem, direction),
       {},
       {}};
-  layout.w_hh = make_matrix(plan, plan.w_hh, "w_hh", problem.dtype);
+  layout.w_hh = make_matrix_layout(plan, plan.w_hh, "w_hh", problem.dtype);
   layout.w_hh.gates = layout.gates;
   layout.w_hh.units = layout.units;
   layout.w_hh.columns = layout.outputs;
   layout.w_hh.image = layout.state;
   if (plan.w_hr) {
-    layout.w_hr = make_matrix(plan, *plan.w_hr, "w_hr", problem.dtype);
+    layout.w_hr = make_matrix_layout(plan, *plan.w_hr, "w_hr", problem.dtype);
     layout.w_hr->gates = 1;
     layout.w_hr->units = layout.outputs;
     layout.w_hr->columns = layout.units;
@@ -107,16 +108,21 @@ std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& pr
                                        const DirectionProblem& direction) {
   const Layout layout = make_layout(plan, problem, direction);
   std::vector<SectionSize> sizes = gpu::map_sections(layout);
-  const auto matrix = [&](const MatrixLayout& m) {
-    sizes.push_back({m.name + ".row_map", 4 * m.row_map_size()});
-    for (const Place place : places) {
-      sizes.push_back({fmt::format("{}.{}", m.name, to_string(place)), 4 * plan.ctas * m.block_words(place)});
-    }
-  };
-  matrix(layout.w_hh);
-  if (layout.w_hr) matrix(*layout.w_hr);
+  for (SectionSize& size : matrix_sections(layout.w_hh)) sizes.push_back(std::move(size));
+  if (layout.w_hr) {
+    for (SectionSize& size : matrix_sections(*layout.w_hr)) sizes.push_back(std::move(size));
+  }
   for (SectionSize& size : gpu::input_sections(plan.w_ih, problem, direction))
     sizes.push_back(std::move(size));
+  return sizes;
+}
+
+std::vector<SectionSize> matrix_sections(const MatrixLayout& matrix) {
+  std::vector<SectionSize> sizes{{matrix.name + ".row_map", 4 * matrix.row_map_size()}};
+  for (const Place place : places) {
+    sizes.push_back(
+        {fmt::format("{}.{}", matrix.name, to_string(place)), 4 * matrix.ctas * matrix.block_words(place)});
+  }
   return sizes;
 }
 

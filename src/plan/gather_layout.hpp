@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "plan/gpu_layout.hpp"
@@ -89,6 +90,10 @@ struct Layout : gpu::Frame {
   std::optional<MatrixLayout> w_hr;  // its columns multiply the unprojected output
 };
 
+// But for what the rows and columns are: gates, units, columns and the image.
+[[nodiscard]] MatrixLayout make_matrix_layout(const GpuPlan& plan, const GatherMatrix& matrix,
+                                              std::string name, DType dtype);
+
 [[nodiscard]] Layout make_layout(const GatherPlan& plan, const Problem& problem,
                                  const DirectionProblem& direction);
 
@@ -99,6 +104,7 @@ struct Layout : gpu::Frame {
 //   M.registers, M.shared, M.l2   pairs, MatrixLayout::block_words of each CTA
 [[nodiscard]] std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);
+[[nodiscard]] std::vector<SectionSize> matrix_sections(const MatrixLayout& matrix);
 
 // Budgets: what the layout needs of a thread's registers and of a CTA's shared memory. The compiler keeps an
 // opaque pair as it is, and unpacks others: 3.5 registers a pair were seen, 2 where nothing was spilled.
@@ -110,5 +116,9 @@ struct Layout : gpu::Frame {
 // Throws Error(format) that names the field, unless every field is in range, agrees with the others and
 // with the problem: what make_layout and all that follows rely on.
 void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction);
+// The same of one matrix of `gates` * `units_a_cta` rows a CTA, and whether its offsets reach the image.
+void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units_a_cta, int gates,
+                  int word_bytes, const GpuPlan& plan);
+void check_image(const Image& image, int offset_unit, std::string_view name);
 
 }  // namespace sprnn::gather

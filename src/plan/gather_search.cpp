@@ -97,8 +97,9 @@ const std::vector<std::int32_t>& Fitter::longest(bool projection, int ctas, int 
   const auto [entry, fresh] = longest_.try_emplace({projection, ctas});
   if (fresh) {
     const MatrixSummary& summary = projection ? direction_.w_hr : direction_.w_hh;
-    entry->second =
-        longest_rows(summary.row_nonzeros, projection ? 1 : direction_.cell.gates(), ctas, units_a_cta);
+    const int gates = projection ? 1 : direction_.cell.gates();
+    entry->second = longest_rows(assign_units(summary.row_nonzeros, gates, ctas, units_a_cta),
+                                 summary.row_nonzeros, gates, units_a_cta);
   }
   return entry->second;
 }
@@ -113,17 +114,7 @@ GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate, int off
   // nothing is projected.
   matrix.half_sums = problem_.dtype == DType::fp16 &&
                      (projection || (direction_.cell.is_bounded() && problem_.projection_size == 0));
-  const std::vector<std::int32_t>& rows = longest(projection, candidate.ctas, matrix.units_a_cta);
-  const std::size_t row_groups = static_cast<std::size_t>(candidate.warps * warp_lanes / matrix.lanes);
-  if (rows.size() <= row_groups) {
-    const int slots = fewest_slots(rows, static_cast<int>(row_groups), matrix.lanes);
-    matrix.parts = parts_of(rows.front(), slots, matrix.lanes);
-    matrix.passes.push_back({slots, 0, 0});
-    return matrix;
-  }
-  for (std::size_t first = 0; first < rows.size(); first += row_groups) {
-    matrix.passes.push_back({divide_up(rows[first], matrix.lanes), 0, 0});
-  }
+  share_rows(matrix, longest(projection, candidate.ctas, matrix.units_a_cta), candidate.warps * warp_lanes);
   return matrix;
 }
 

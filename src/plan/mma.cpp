@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
+#include "plan/gather_balance.hpp"
+#include "plan/gather_cost.hpp"
 #include "plan/gpu_cost.hpp"
 #include "plan/gpu_search.hpp"
 #include "plan/mma_cost.hpp"
@@ -107,10 +111,80 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
   return all;
 }
 
+// What sparse-mma gathers of the non-zeros: rows to row groups, as cheap as they go, and where their pairs
+// lie.
+class RestFitter {
+ public:
+  RestFitter(const Problem& problem, const DirectionProblem& direction, const GpuDescription& gpu)
+      : problem_(problem), direction_(direction), gpu_(gpu) {}
+
+  // `plan` has all but its rest; what is left of the shared memory takes the pairs, then the L2.
+  void fit(MmaPlan& plan, const gpu::Image& image) {
+    const std::vector<std::int32_t>& rows = longest(plan);
+    double least = 0.0;
+    std::optional<GatherMatrix> best;
+    for (const int lanes : gpu::halves(warp_lanes)) {
+      GatherMatrix matrix;
+      matrix.units_a_cta = plan.units_a_cta;
+      matrix.lanes = lanes;
+      matrix.offset_unit = image.plane_bytes > gather::offset_values ? image.word_bytes : 1;
+      matrix.half_sums = problem_.dtype == DType::fp16 && direction_.cell.is_bounded();
+      gather::share_rows(matrix, rows, plan.warps * warp_lanes);
+      for (RowPass& pass : matrix.passes)
+        pass = {0, 0, divide_up(pass.registers, gather::quad) * gather::quad};
+      const double cost = price(plan, matrix, image);
+      if (best && cost >= least) continue;
+      least = cost;
+      best = std::move(matrix);
+    }
+    plan.rest = std::move(best);
+  }
+
+  // From the L2 into `room` bytes of shared memory a CTA.
+  static void move(MmaPlan& plan, std::int64_t room) {
+    std::int64_t quads =
+        room / gather::block_words(Place::shared, gather::quad, plan.warps * warp_lanes, false) / 4;
+    for (RowPass& pass : plan.rest->passes) {
+      const auto moved = static_cast<int>(std::min<std::int64_t>(pass.l2 / gather::quad, quads));
+      pass.shared = moved * gather::quad;
+      pass.l2 -= pass.shared;
+      quads -= moved;
+    }
+  }
+
+ private:
+  // Wherever its pairs lie, so as from shared memory.
+  [[nodiscard]] double price(const MmaPlan& plan, GatherMatrix matrix, const gpu::Image& image) const {
+    for (RowPass& pass : matrix.passes) std::swap(pass.shared, pass.l2);
+    gather::MatrixLayout layout = gather::make_matrix_layout(plan, matrix, "", problem_.dtype);
+    layout.gates = direction_.cell.gates();
+    layout.image = image;
+    return gather::product_cost(plan, layout, true, problem_.dtype, gpu_);
+  }
+
+  // Depends on the number of units of a CTA alone: they have their places in order.
+  const std::vector<std::int32_t>& longest(const MmaPlan& plan) {
+    const auto [entry, fresh] = longest_.try_emplace(plan.units_a_cta);
+    if (fresh) {
+      const auto units = static_cast<std::ptrdiff_t>(problem_.hidden_size);
+      std::vector<std::int32_t> map(static_cast<std::size_t>(plan.ctas * plan.units_a_cta), -1);
+      std::iota(map.begin(), map.begin() + units, 0);
+      entry->second =
+          gather::longest_rows(map, direction_.w_hh.row_rests, direction_.cell.gates(), plan.units_a_cta);
+    }
+    return entry->second;
+  }
+
+  const Problem& problem_;
+  const DirectionProblem& direction_;
+  const GpuDescription& gpu_;
+  std::map<int, std::vector<std::int32_t>> longest_;
+};
+
 // Fills `plan`, or says why the candidate does not fit the device; empty: it does.
 std::string fit(const Candidate& candidate, bool in_cluster, const Problem& problem,
                 const DirectionProblem& direction, const GpuDescription& gpu, const GpuWishes& wishes,
-                MmaPlan& plan) {
+                RestFitter& rest, MmaPlan& plan) {
   plan = {};
   plan.groups = candidate.groups;
   plan.group_batch = candidate.group_batch;
@@ -132,13 +206,24 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   if (whole && !in_cluster && !wishes.row_parts) return "warps of whole rows gain in a cluster only";
   if (whole && plan.group_batch > plane_entries)
     return fmt::format("warps of whole rows take at most {} batch entries a group", plane_entries);
+  const bool gathers = plan.sparse && !direction.w_hh.row_rests.empty();
+  if (gathers && (plan.row_parts > 1 || plan.group_batch > plane_entries)) {
+    return fmt::format(
+        "non-zeros beyond two of four are gathered for at most {} batch entries a group, and not for "
+        "row parts",
+        plane_entries);
+  }
   // Of whole rows all positions are read: each warp publishes.
   const std::int64_t read = whole ? std::int64_t{plan.ctas} * plan.units_a_cta : columns;
   Layout layout = make_layout(plan, problem, direction);
   const int step_columns = layout.w_hh.step_columns();
   int steps = std::max(1, divide_up(read, std::int64_t{step_columns} * column_warps));
   if (plan.asks_late) steps = divide_up(steps, layout.w_hh.late_steps()) * layout.w_hh.late_steps();
-  plan.steps = {steps, 0, 0};
+  plan.steps = {0, 0, steps};
+  if (gathers) {
+    plan.rest = GatherMatrix{};  // so that the image is its
+    rest.fit(plan, make_layout(plan, problem, direction).state);
+  }
   layout = make_layout(plan, problem, direction);
   if (whole && (plan.warps - 1) * layout.w_hh.units_a_warp() >= plan.units_a_cta)
     return fmt::format("{} units a CTA leave a warp without rows", plan.units_a_cta);
@@ -163,6 +248,8 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
     budget.ring += another_quad;
     return budget;
   };
+  if (plan.rest) RestFitter::move(plan, available - least(plan, plan.group_batch).total());
+  layout = make_layout(plan, problem, direction);
   if (least(plan, plan.group_batch).total() > available) {
     const int fewest = plan.asks_late ? plane_entries : 0;  // that many do not ask late
     int fitting = plan.group_batch - 1;
@@ -206,7 +293,8 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   // Where registers are left the compiler takes some, for loads further ahead.
   plan.registers.working = plan.registers.available - plan.registers.weights;
   plan.shared = shared_budget(layout, plan.group_batch, available);
-  const std::int64_t streamed = layout.w_hh.streamed_bytes();
+  const std::int64_t streamed =
+      layout.w_hh.streamed_bytes() + (layout.rest ? 4 * plan.ctas * layout.rest->block_words(Place::l2) : 0);
   if (streamed > gpu.memory_bytes) {
     return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
                        static_cast<double>(streamed) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);
@@ -237,11 +325,12 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
                              gpu.sm_count / wishes.groups.value_or(1)));
   }
   gpu::Ranking ranking;
+  RestFitter rest(problem, direction, gpu);
   MmaPlan plan;
   for (const Candidate& candidate : all) {
     for (const bool in_cluster : gpu::cluster_choices(candidate.ctas, gpu, wishes)) {
       const std::string text = fmt::format("{}{}", candidate.text(), gpu::cluster_text(in_cluster));
-      const std::string reason = fit(candidate, in_cluster, problem, direction, gpu, wishes, plan);
+      const std::string reason = fit(candidate, in_cluster, problem, direction, gpu, wishes, rest, plan);
       if (reason.empty()) {
         ranking.offer(text, candidate.groups, candidate.warps_text(), plan,
                       cost(plan, problem, direction, gpu));

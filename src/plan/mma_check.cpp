@@ -19,6 +19,11 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     throw Error(ErrorCode::format,
                 fmt::format("GPU plan: strategy {}: {}", to_string(plan.strategy()), reason));
   expect(!plan.sparse || !plan.gathered, "sparse", 1, "0 in vector-mma");
+  if (plan.rest) {
+    expect(plan.sparse, "rest", 1, "none but in sparse-mma");
+    expect(plan.row_parts == 1, "row_parts", plan.row_parts, "1 beside a rest");
+    expect_in("group_batch", plan.group_batch, 1, plane_entries);
+  }
   const int gates = direction.cell.gates();
   const int sharing = mma_sharing_units(gates);
   expect_in("units_a_cta", plan.units_a_cta, 1,
@@ -49,6 +54,12 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
            "0 where the state is asked for late");
   }
   const Layout layout = make_layout(plan, problem, direction);
+  if (plan.rest) {
+    gather::check_matrix(*plan.rest, "rest", plan.units_a_cta, gates, layout.state.word_bytes, plan);
+    gather::check_image(layout.state, plan.rest->offset_unit, "the state that the rest reads");
+    for (const RowPass& pass : plan.rest->passes)
+      expect(pass.registers == 0, "rest.passes.registers", pass.registers, "0");
+  }
   if (plan.asks_late) {
     const int late_steps = layout.w_hh.late_steps();
     expect(plan.steps.l2 == 0 || plan.steps.shared % late_steps == 0, "steps.shared", plan.steps.shared,

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/json.hpp"
+#include "plan/gather_json.hpp"
 #include "plan/gpu_json.hpp"
 #include "plan/strategy.hpp"
 
@@ -18,6 +19,7 @@ void to_json(json& out, const MmaPlan& plan) {
   out["steps"] = {plan.steps.registers, plan.steps.shared, plan.steps.l2};
   out["kept_steps"] = plan.kept_steps;
   out["asks_late"] = plan.asks_late;
+  if (plan.rest) out["rest"] = gather::matrix_to_json(*plan.rest);
 }
 
 void from_json(const json& in, MmaPlan& plan) {
@@ -29,6 +31,7 @@ void from_json(const json& in, MmaPlan& plan) {
   plan.row_parts = value_at<int>(in, "row_parts");
   plan.kept_steps = value_at<int>(in, "kept_steps");
   plan.asks_late = value_at<bool>(in, "asks_late");
+  if (in.contains("rest")) plan.rest = gather::matrix_from_json(in.at("rest"));
   const json& steps = in.at("steps");
   plan.steps = {to_integer<int>(steps.at(0), "steps.registers"), to_integer<int>(steps.at(1), "steps.shared"),
                 to_integer<int>(steps.at(2), "steps.l2")};
@@ -47,6 +50,7 @@ std::string to_text(const MmaPlan& plan) {
                       mma_step_columns(plan.sparse), plan.steps.registers, plan.steps.shared, plan.steps.l2);
   if (plan.kept_steps > 0) text += fmt::format(" or memory ({} kept in L2)", plan.kept_steps);
   if (plan.asks_late) text += ", the state asked for step by step";
+  if (plan.rest) text += "; the rest as pairs: " + gather::matrix_text(*plan.rest);
   return text + fmt::format("; {}; {}", gpu::exchange_text(plan, whole_rows && plan.in_cluster),
                             gpu::budgets_text(plan));
 }

@@ -97,13 +97,23 @@ int MatrixLayout::fragments_ahead() const noexcept {
   return ahead;
 }
 
+namespace {
+
+// A pair of the rest reads all batch entries of the group at once.
+int bytes_of_word(const MmaPlan& plan) noexcept {
+  if (!plan.rest) return word_bytes;
+  return std::min(word_bytes, 2 * static_cast<int>(std::bit_ceil(static_cast<unsigned>(plan.group_batch))));
+}
+
+}  // namespace
+
 Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
-  Layout layout{gpu::make_frame(plan, plan.units_a_cta, plan.units_a_cta, word_bytes, problem, direction),
-                {}};
+  const int bytes = bytes_of_word(plan);
+  Layout layout{gpu::make_frame(plan, plan.units_a_cta, plan.units_a_cta, bytes, problem, direction), {}, {}};
   if (!plan.gathered) {
     // Steps of all warps may reach past the last position: over zeros, as far as they go.
     const std::int64_t read = std::int64_t{plan.warps / plan.row_parts} * plan.steps.total() *
-                              mma_step_columns(plan.sparse) * word_bytes;
+                              mma_step_columns(plan.sparse) * bytes;
     layout.state.plane_bytes = std::max(layout.state.plane_bytes, read);
   }
   MatrixLayout& w_hh = layout.w_hh;
@@ -122,6 +132,12 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
   w_hh.steps = plan.steps;
   w_hh.kept_steps = plan.kept_steps;
   w_hh.image = layout.state;
+  if (plan.rest) {
+    layout.rest = gather::make_matrix_layout(plan, *plan.rest, "w_hh.rest", problem.dtype);
+    layout.rest->gates = layout.gates;
+    layout.rest->units = layout.rest->columns = layout.units;
+    layout.rest->image = layout.state;
+  }
   return layout;
 }
 
@@ -133,6 +149,9 @@ std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& probl
     sizes.push_back(
         {fmt::format("w_hh.{}", gpu::to_string(place)), 4 * plan.ctas * layout.w_hh.block_words(place)});
   }
+  if (layout.rest) {
+    for (SectionSize& size : gather::matrix_sections(*layout.rest)) sizes.push_back(std::move(size));
+  }
   for (SectionSize& size : gpu::input_sections(plan.w_ih, problem, direction))
     sizes.push_back(std::move(size));
   return sizes;
@@ -142,10 +161,14 @@ int weight_registers(const MatrixLayout& layout, int steps) noexcept {
   return steps * (layout.tiles_a_warp() * fragment_words + layout.index_words());
 }
 
+std::int64_t rest_sum_bytes(const gather::MatrixLayout& rest, int group_batch) noexcept {
+  return 4 * rest.sum_slots() * group_batch;
+}
+
 SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t available) noexcept {
   SharedBudget budget;
   budget.available = available;
-  budget.state = layout.w_hh.gathered ? layout.state.bytes() : 0;
+  budget.state = layout.w_hh.gathered || layout.rest ? layout.state.bytes() : 0;
   if (layout.in_cluster) {
     budget.ring = gpu::shared_ring_bytes(
         layout.w_hh.gathered
@@ -159,6 +182,10 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   const std::int64_t sums = std::int64_t{4} * layout.w_hh.column_warps() * layout.w_hh.sum_words(group_batch);
   budget.sums = two ? 2 * sums : sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);
+  if (layout.rest) {
+    budget.sums += rest_sum_bytes(*layout.rest, group_batch);
+    budget.weights += 4 * layout.rest->block_words(Place::shared);
+  }
   return budget;
 }
 
@@ -169,10 +196,8 @@ std::string missing(const Problem& problem, const DirectionProblem& direction, G
     return "the problem lacks the columns that units share";
   if (strategy == GpuStrategy::sparse_mma) {
     if (!direction.w_hh.most_of_four) return "the problem lacks the non-zeros of four neighbouring columns";
-    if (*direction.w_hh.most_of_four > weights_of_four) {
-      return fmt::format("a row has {} non-zeros in four neighbouring columns, {} are taken (pattern 2:4)",
-                         *direction.w_hh.most_of_four, weights_of_four);
-    }
+    if (*direction.w_hh.most_of_four > weights_of_four && direction.w_hh.row_rests.empty())
+      return "the problem lacks the non-zeros of each row beyond two of four neighbouring columns";
   }
   return "";
 }

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "plan/gather_layout.hpp"
 #include "plan/gpu_layout.hpp"
 
 namespace sprnn::mma {
@@ -22,7 +24,8 @@ inline constexpr int operand_columns = 16;  // of mma.m16n8k16, and what a fragm
 inline constexpr int weights_of_four = 2;   // neighbouring columns, that a sparse fragment holds
 inline constexpr int column_phases = 8;     // columns of a step that one phase of ldmatrix reads together
 inline constexpr int fragment_words = 4;    // 32-bit words of a lane
-inline constexpr int word_bytes = 16;       // of the image of h: 8 batch entries, a row of ldmatrix
+inline constexpr int word_bytes = 16;       // of the image of h: 8 batch entries, a row of ldmatrix; of the
+                                            // rest's, what a pair reads
 inline constexpr int held_units = 4;        // of a batch entry, in a word of the ring that a lane holds
 inline constexpr int most_tiles = 16;       // of a CTA: their sums stay in registers
 inline constexpr int most_row_parts = 2;    // or as many as warps: whole rows
@@ -143,18 +146,21 @@ struct MatrixLayout {
 
 struct Layout : gpu::Frame {
   MatrixLayout w_hh;
+  std::optional<gather::MatrixLayout> rest;  // of its non-zeros, "w_hh.rest"
 };
 
 [[nodiscard]] Layout make_layout(const MmaPlan& plan, const Problem& problem,
                                  const DirectionProblem& direction);
 
 // The sections of a packed direction, in order: between those of gpu_layout.hpp w_hh.registers, w_hh.shared
-// and w_hh.l2, MatrixLayout::block_words of each CTA.
+// and w_hh.l2, MatrixLayout::block_words of each CTA, then those of the rest as gather_layout.hpp has them.
 [[nodiscard]] std::vector<SectionSize> section_sizes(const MmaPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);
 
 // Registers of a thread that hold weights and what says of which columns they are.
 [[nodiscard]] int weight_registers(const MatrixLayout& layout, int steps) noexcept;
+// Of what the rest's row groups leave, part of the budget's sums.
+[[nodiscard]] std::int64_t rest_sum_bytes(const gather::MatrixLayout& rest, int group_batch) noexcept;
 [[nodiscard]] SharedBudget shared_budget(const Layout& layout, int group_batch,
                                          std::int64_t available) noexcept;
 

@@ -22,6 +22,7 @@ json matrix_json(const MatrixSummary& m) {
             {"tile_slots", m.tile_slots}};
   if (!m.shared_columns.empty()) j["shared_columns"] = m.shared_columns;
   if (m.most_of_four) j["most_of_four"] = *m.most_of_four;
+  if (!m.row_rests.empty()) j["row_rests"] = m.row_rests;
   return j;
 }
 
@@ -39,6 +40,10 @@ MatrixSummary matrix_from(const json& j) {
       m.shared_columns.push_back(to_integer<std::int32_t>(count, "shared_columns"));
   }
   if (j.contains("most_of_four")) m.most_of_four = value_at<int>(j, "most_of_four");
+  if (j.contains("row_rests")) {
+    for (const json& count : j.at("row_rests"))
+      m.row_rests.push_back(to_integer<std::int32_t>(count, "row_rests"));
+  }
   return m;
 }
 

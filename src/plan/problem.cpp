@@ -32,16 +32,22 @@ MatrixSummary summarise(const Matrix& matrix, std::int64_t rows_per_gate) {
   return summary;
 }
 
-int most_of_four(const Matrix& matrix) {
-  std::ptrdiff_t most = 0;
+void count_fours(const Matrix& matrix, MatrixSummary& summary) {
+  constexpr int two = 2;
+  int most = 0;
+  std::vector<std::int32_t> rests(static_cast<std::size_t>(matrix.rows), 0);
   for (std::int64_t r = 0; r < matrix.rows; ++r) {
     for (std::int64_t c = 0; c < matrix.cols; c += 4) {
       const auto first = matrix.row(r) + c;
-      most = std::max(most, std::count_if(first, first + std::min<std::int64_t>(4, matrix.cols - c),
-                                          [](float weight) { return is_nonzero(weight); }));
+      const auto count =
+          static_cast<int>(std::count_if(first, first + std::min<std::int64_t>(4, matrix.cols - c),
+                                         [](float weight) { return is_nonzero(weight); }));
+      most = std::max(most, count);
+      rests[static_cast<std::size_t>(r)] += std::max(0, count - two);
     }
   }
-  return static_cast<int>(most);
+  summary.most_of_four = most;
+  if (most > two) summary.row_rests = std::move(rests);
 }
 
 MatrixSummary summarise_recurrent(const Matrix& matrix, const Cell& cell) {
@@ -60,7 +66,7 @@ MatrixSummary summarise_recurrent(const Matrix& matrix, const Cell& cell) {
     }
     summary.shared_columns.push_back(static_cast<std::int32_t>(std::count(used.begin(), used.end(), true)));
   }
-  summary.most_of_four = most_of_four(matrix);
+  count_fours(matrix, summary);
   return summary;
 }
 

@@ -97,6 +97,11 @@ class Checker {
     }
     for (const std::int32_t columns : m.shared_columns) in_range(name + ": shared_columns", columns, 0, cols);
     in_range(name + ": most_of_four", m.most_of_four.value_or(0), 0, 4);
+    if (!m.row_rests.empty() && std::ssize(m.row_rests) != rows) {
+      fail(fmt::format("{}: row_rests of {} rows, expected {} or none", name, m.row_rests.size(), rows));
+    }
+    for (std::size_t r = 0; r < m.row_rests.size(); ++r)
+      in_range(fmt::format("{}: row_rests[{}]", name, r), m.row_rests[r], 0, m.row_nonzeros[r]);
     in_range(name + ": group_columns", m.group_columns, 0, rows * cols);
     in_range(name + ": tile_slots", m.tile_slots, 0, rows * cols);
   }

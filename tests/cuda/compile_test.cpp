@@ -64,6 +64,18 @@ MatrixSummary summary(std::int64_t rows, std::int64_t cols, double density, Mask
   return matrix;
 }
 
+// Of a random mask: of four columns three have a weight, or all.
+void add_rests(MatrixSummary& matrix, double density) {
+  const double d = density;
+  const double mean = (4 * d * d * d * (1 - d) + 2 * d * d * d * d) / 4 * static_cast<double>(matrix.cols);
+  Random random(4);
+  matrix.most_of_four = 4;
+  for (const std::int32_t nonzeros : matrix.row_nonzeros) {
+    const double drawn = mean + std::sqrt(mean) * random.uniform(-3.0, 3.0);
+    matrix.row_rests.push_back(static_cast<std::int32_t>(std::clamp<double>(drawn, 0.0, nonzeros)));
+  }
+}
+
 Problem problem_of(const CoverCase& c) {
   const ModelSpec& spec = c.spec;
   Problem problem;
@@ -85,7 +97,10 @@ Problem problem_of(const CoverCase& c) {
   direction.w_hh.shared_columns.assign(
       static_cast<std::size_t>((spec.hidden + block - 1) / block),
       static_cast<std::int32_t>(shared * static_cast<double>(direction.w_hh.cols)));
-  if (c.wishes.strategy == GpuStrategy::sparse_mma) direction.w_hh.most_of_four = 2;
+  if (c.wishes.strategy == GpuStrategy::sparse_mma) {
+    direction.w_hh.most_of_four = 2;
+    if (spec.mask != Mask::two_of_four) add_rests(direction.w_hh, spec.density);
+  }
   if (spec.projection > 0) direction.w_hr = summary(spec.projection, spec.hidden, spec.density, spec.mask, 3);
   problem.directions.push_back(direction);
   return problem;

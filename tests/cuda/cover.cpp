@@ -220,12 +220,21 @@ CoverCase draw_mma_case(std::uint64_t seed, const std::vector<GpuStrategy>& stra
 }  // namespace
 
 std::vector<CoverCase> mma_cover() {
-  constexpr std::uint64_t draws = 120, whole_rows = 40, sparse = 80, seed_of_sparse = 1000;
+  constexpr std::uint64_t draws = 120, whole_rows = 40, sparse = 80, seed_of_sparse = 1000, rests = 80,
+                          seed_of_rests = 2000;
   std::vector<CoverCase> cases;
   for (std::uint64_t seed = 1; seed <= draws; ++seed)
     cases.push_back(draw_mma_case(seed, {GpuStrategy::dense_mma, GpuStrategy::vector_mma}));
-  for (std::uint64_t seed = 1; seed <= sparse; ++seed)
+  for (std::uint64_t seed = 1; seed <= sparse; ++seed) {
     cases.push_back(draw_mma_case(seed_of_sparse + seed, {GpuStrategy::sparse_mma}));
+    cases.back().spec.mask = Mask::two_of_four;
+  }
+  for (std::uint64_t seed = 1; seed <= rests; ++seed) {
+    CoverCase& c = cases.emplace_back(draw_mma_case(seed_of_rests + seed, {GpuStrategy::sparse_mma}));
+    c.wishes.row_parts = std::nullopt;
+    c.wishes.asks_late = std::nullopt;
+    if (c.wishes.group_batch) c.wishes.group_batch = std::min(*c.wishes.group_batch, 8);
+  }
   for (std::uint64_t seed = 1; seed <= whole_rows; ++seed) {
     Random random(draws + seed);
     CoverCase c;
@@ -233,6 +242,7 @@ std::vector<CoverCase> mma_cover() {
     c.spec.dtype = random.chance(0.5) ? DType::fp16 : DType::bf16;
     c.spec.hidden = random.integer(16, c.spec.cell.gates() == 1 ? 1000 : 512);
     c.spec.density = 0.1;
+    c.spec.mask = Mask::two_of_four;
     c.spec.seed = seed;
     c.batch = static_cast<int>(random.integer(1, 8));
     c.architecture = seed % 8 == 0 ? 0 : static_cast<int>(random.integer(1, 2));

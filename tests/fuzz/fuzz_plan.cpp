@@ -59,7 +59,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool has_fragments = spec.dtype != DType::fp32 && spec.projection == 0;
   if (target == std::string_view("h100") && has_fragments)
     options.gpu.strategy = static_cast<GpuStrategy>(bytes.below(4));
-  if (options.gpu.strategy == GpuStrategy::sparse_mma) spec.mask = test::Mask::two_of_four;
+  if (options.gpu.strategy == GpuStrategy::sparse_mma && bytes.below(2) == 0)
+    spec.mask = test::Mask::two_of_four;
   const Model model = test::random_model(spec);
   const Plan plan = make_plan(describe(model, batch), find_device(target), options);
   const auto packed = std::make_shared<const Packed>(pack(model, plan));

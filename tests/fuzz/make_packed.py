@@ -58,6 +58,10 @@ def make_packed(sprnn):
             write_checkpoint(sparse, cell, "F16", 3, 6, cell == "gru", 0.7, seed, 2)
             subprocess.run([sprnn, "pack", sparse, folder / f"{cell}-fp16-sparse-mma.sprnn", "--cell", cell, "--target",
                             "h100", "--strategy", "sparse-mma"], check=True, stdout=subprocess.DEVNULL)
+        rest = Path(temporary) / "rest.safetensors"
+        write_checkpoint(rest, "lstm", "F16", 3, 6, False, 0.7, 1)
+        subprocess.run([sprnn, "pack", rest, folder / "lstm-fp16-sparse-mma-rest.sprnn", "--target", "h100", "--strategy",
+                        "sparse-mma"], check=True, stdout=subprocess.DEVNULL)
         late = ["--batch", "17", "--groups", "1", "--asks-late", "on", "--row-parts", "2"]
         whole = ["--warps", "4", "--row-parts", "4", "--in-cluster", "on"]
         for name, choice in [("late", late), ("whole-rows", whole)]:

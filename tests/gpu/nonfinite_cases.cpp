@@ -142,7 +142,8 @@ CaseResult keep_every_pattern(DType dtype, const Wanted& wanted = gather_plan) {
   return {};
 }
 
-// Chains: unit i hears unit i - 1 alone, so the NaN of one input walks one unit a step along each.
+// Chains: unit i hears unit i - 1 alone, or with the two before it, so the NaN of one input walks one unit a
+// step along each.
 CaseResult walk(const Cell& cell, DType dtype, const Wanted& wanted = gather_plan) {
   constexpr std::int64_t chain = 64;
   const std::int64_t steps = 40, batch = wanted.batch(2);
@@ -152,7 +153,9 @@ CaseResult walk(const Cell& cell, DType dtype, const Wanted& wanted = gather_pla
   Direction& direction = model.layers[0].directions[0];
   for (std::int64_t row = 0; row < direction.w_hh.rows; ++row) {
     const std::int64_t unit = row % spec.hidden;
-    if (unit % chain > 0) direction.w_hh.row(row)[unit - 1] = 0.5F;
+    // Three of four columns, so that the front of the NaNs is in the rest.
+    const std::int64_t heard = wanted.rests && unit % 4 == 3 ? 3 : 1;
+    for (std::int64_t i = 1; unit % chain > 0 && i <= heard; ++i) direction.w_hh.row(row)[unit - i] = 0.5F;
     if (unit % chain == 0) direction.w_ih.row(row)[0] = 0.5F;
   }
   Inputs inputs = random_inputs(model, steps, batch, 1);

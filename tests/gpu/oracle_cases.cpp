@@ -128,6 +128,26 @@ void add_oracle_cases(std::vector<Case>& cases) {
                               find_gpu(0), wishes, {d.chunk, d.batch_first});
          }});
   }
+  // Any mask on sparse tensor cores: the rest is gathered.
+  for (std::uint64_t seed = 1; seed <= 90; ++seed) {
+    Drawn d = draw(4000 + seed);
+    if (d.spec.dtype == DType::fp32) d.spec.dtype = DType::bf16;
+    d.spec.projection = 0;
+    d.spec.hidden = std::min<std::int64_t>(d.spec.hidden, 130);
+    d.spec.density = std::max(d.spec.density, 0.1);
+    cases.push_back(
+        {fmt::format("sparse-mma and a rest: {} steps, batch {}{}{}{}, planned for {}: {}", d.steps, d.batch,
+                     d.lengths == Lengths::mixed ? ", lengths" : "",
+                     d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
+                     d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
+         [d, seed] {
+           const Model model = random_model(d.spec);
+           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
+                              d.tiny ? tiny_gpu() : find_gpu(0),
+                              {.strategy = GpuStrategy::sparse_mma, .in_cluster = in_cluster(seed)},
+                              {d.chunk, d.batch_first});
+         }});
+  }
   // Warps of whole rows, in clusters and through the L2.
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     Random random(seed);
@@ -172,6 +192,20 @@ void add_oracle_cases(std::vector<Case>& cases) {
          [spec, strategy = strategy, batch = batch] {
            const Model model = random_model(spec);
            return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0), {.strategy = strategy});
+         }});
+  }
+  for (const auto& [cell, hidden, density, batch] : {std::tuple{tanh_cell(), 5632, 0.3, 4},
+                                                     {lstm_cell(), 2500, 0.5, 8},
+                                                     {gru_cell(), 3000, 0.3, 1},
+                                                     {relu_cell(), 9000, 0.1, 2}}) {
+    const ModelSpec spec{
+        .cell = cell, .dtype = DType::fp16, .input = 9, .hidden = hidden, .density = density};
+    cases.push_back(
+        {fmt::format("sparse-mma and a rest, large: 8 steps, batch {}, {}", batch, to_string(spec)),
+         [spec, batch = batch] {
+           const Model model = random_model(spec);
+           return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0),
+                              {.strategy = GpuStrategy::sparse_mma});
          }});
   }
   for (const std::int64_t hidden : {1000, 2304}) {

@@ -93,6 +93,15 @@ std::vector<Path> paths() {
     add("three planes, groups", spec(gru_cell(), fp16), {.groups = 2, .group_batch = 20}, 40);
     add("grid barrier", spec(lstm_cell(), fp16), {.stamps = false});
     if (wishes.strategy == GpuStrategy::sparse_mma) {
+      const auto add_rest = [&](std::string_view what, const ModelSpec& of, GpuWishes more,
+                                std::int64_t batch) {
+        more.strategy = wishes.strategy;
+        all.push_back({"mma", fmt::format("{} and a rest, {}", name, what), of, more, batch});
+      };
+      add_rest("stamped", spec(gru_cell(), fp16), {}, 3);
+      add_rest("tags for 8 entries", spec(relu_cell(), bf16), {.group_batch = 8}, 8);
+      add_rest("grid barrier, one entry", spec(lstm_cell(), fp16), {.stamps = false}, 1);
+      add_rest("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 3);
       add("tags for 8 entries", spec(relu_cell(), bf16), {.group_batch = 8}, 8);
       add("streamed weights, one entry", sized(400, relu_cell(), bf16), {.warps = 4}, 1);
       add("streamed weights, grid barrier", sized(400, tanh_cell(), fp16), {.warps = 4, .stamps = false}, 4);

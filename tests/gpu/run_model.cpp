@@ -137,11 +137,11 @@ Device cramped_gpu(int sms, int registers, std::int64_t shared, std::int64_t l2)
 
 ModelSpec Wanted::sized(ModelSpec spec) const {
   if (device) spec.hidden = spec.cell.gates() == 1 ? 400 : 150;
-  return masked_for(*wishes.strategy, spec);
+  return rests ? spec : masked_for(*wishes.strategy, spec);
 }
 
 std::string to_string(const Wanted& wanted) {
-  return fmt::format("{}{}{}{}", to_string(*wanted.wishes.strategy),
+  return fmt::format("{}{}{}{}{}", to_string(*wanted.wishes.strategy), wanted.rests ? " and a rest" : "",
                      wanted.wishes.asks_late.value_or(false) ? ", asks late" : "",
                      wanted.wishes.row_parts.value_or(1) == 1         ? ""
                      : wanted.wishes.row_parts == wanted.wishes.warps ? ", whole rows"
@@ -166,10 +166,17 @@ const std::vector<Wanted>& mma_detours() {
       return Wanted{wishes, device, streams};
     };
     constexpr GpuStrategy dense = GpuStrategy::dense_mma, sparse = GpuStrategy::sparse_mma;
-    return std::vector{detour(dense, 7, false, 1, true),   detour(dense, 3, false, 2, false),
-                       detour(dense, 11, true, 1, false),  detour(dense, 11, true, 2, true),
-                       detour(sparse, 7, false, 1, true),  detour(sparse, 2, false, 2, false),
-                       detour(sparse, 11, true, 1, false), detour(sparse, 3, false, 4, false),
+    const auto rests = [&](Wanted wanted) {
+      wanted.rests = true;
+      if (wanted.streams && wanted.wishes.group_batch < 4) wanted.device = cramped_gpu(6, 160, 12288);
+      return wanted;
+    };
+    return std::vector{rests(detour(sparse, 7, false, 1, true)),  rests(detour(sparse, 2, false, 1, true)),
+                       rests(detour(sparse, 3, false, 1, false)), rests(detour(sparse, 1, false, 1, false)),
+                       detour(dense, 7, false, 1, true),          detour(dense, 3, false, 2, false),
+                       detour(dense, 11, true, 1, false),         detour(dense, 11, true, 2, true),
+                       detour(sparse, 7, false, 1, true),         detour(sparse, 2, false, 2, false),
+                       detour(sparse, 11, true, 1, false),        detour(sparse, 3, false, 4, false),
                        detour(dense, 3, false, 4, false)};
   }();
   return all;
@@ -206,6 +213,8 @@ std::shared_ptr<const Packed> pack_for(const Model& model, std::int64_t batch, c
       pack_for(model, wanted.device ? *wanted.device : find_gpu(0), static_cast<int>(batch), wanted.wishes);
   std::string missing = lacking(packed->plan, wanted.wishes);
   if (wanted.streams && packed->directions[0].section("w_hh.l2").size() == 0) missing = "streamed weights";
+  const auto* mma = std::get_if<MmaPlan>(&packed->plan.directions[0].choice);
+  if (wanted.rests && (mma == nullptr || !mma->rest)) missing = "a rest";
   if (!missing.empty()) throw std::runtime_error("the case does not cover it: the plan lacks " + missing);
   return packed;
 }

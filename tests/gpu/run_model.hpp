@@ -43,6 +43,7 @@ struct Wanted {
   GpuWishes wishes = {};
   std::optional<Device> device = std::nullopt;  // that is planned for, else the GPU that is here
   bool streams = false;                         // weights
+  bool rests = false;                           // sparse-mma of a mask of any kind: it gathers the rest
   [[nodiscard]] std::int64_t batch(std::int64_t otherwise) const {
     return wishes.group_batch.value_or(otherwise);
   }

@@ -107,12 +107,12 @@ TEST(AssignRows, AlwaysFitWhatThePlanReserved) {
     for (std::int32_t& n : nonzeros)
       n = static_cast<std::int32_t>(random.integer(0, random.chance(0.1) ? 900 : 60));
     const int row_groups = rows + static_cast<int>(random.integer(0, 40));
-    const std::vector<std::int32_t> longest = longest_rows(nonzeros, gates, ctas, units_a_cta);
+    const std::vector<std::int32_t> map = assign_units(nonzeros, gates, ctas, units_a_cta);
+    const std::vector<std::int32_t> longest = longest_rows(map, nonzeros, gates, units_a_cta);
     const int slots = fewest_slots(longest, row_groups, 4);
     MatrixLayout layout =
         one_pass(units_a_cta, gates, row_groups, slots, parts_of(longest.front(), slots, 4));
     layout.units = units;
-    const std::vector<std::int32_t> map = assign_units(nonzeros, gates, ctas, units_a_cta);
     for (int cta = 0; cta < ctas; ++cta) {
       const auto own = std::span(map).subspan(static_cast<std::size_t>(cta * units_a_cta),
                                               static_cast<std::size_t>(units_a_cta));

@@ -12,7 +12,7 @@ struct MatrixArrays {
 };
 
 struct Arguments {
-  MatrixArrays hh, hr;
+  MatrixArrays hh, hr, rest;
   DevicePointer unit_map = 0, output_map = 0, position = 0, projection = 0, n_bias = 0, lengths = 0, h = 0,
                 c = 0, y = 0;
   std::int64_t y_time = 0, y_batch = 0;

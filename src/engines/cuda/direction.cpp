@@ -1,6 +1,7 @@
 #include "engines/cuda/direction.hpp"
 
 #include "engines/cuda/sum_places.hpp"
+#include "pack/mma_view.hpp"
 
 #include <fmt/format.h>
 
@@ -58,6 +59,10 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
     if (view.w_hr) hr_ = matrix("w_hr", sum_places(*view.w_hr));
   } else {
     hh_ = matrix("w_hh", {});  // the sums of fragments lie where their rows are
+    const mma::View view =
+        mma::make_view(weights.sections, std::get<MmaPlan>(packed.plan.directions[direction].choice),
+                       packed.plan.problem, packed.plan.problem.directions[direction]);
+    if (view.rest) rest_ = matrix(view.layout.rest->name, sum_places(*view.rest));
   }
   unit_map_ = upload_section(weights, "unit_map");
   if (shape_.frame.output) output_map_ = upload_section(weights, "output_map");
@@ -147,6 +152,7 @@ void GpuDirection::run(const TileRun& tile, const LaunchContext& context, StateR
   Arguments arguments;
   arguments.hh = hh_.arrays();
   arguments.hr = hr_.arrays();
+  arguments.rest = rest_.arrays();
   arguments.unit_map = unit_map_.get();
   arguments.output_map = shape_.frame.output ? output_map_.get() : unit_map_.get();
   arguments.position = position_.get();

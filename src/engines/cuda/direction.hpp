@@ -93,7 +93,7 @@ class GpuDirection {
       return {registers.get(), shared.get(), l2.get(), sum_of_group.get(), sums_of_row.get()};
     }
   };
-  Matrix hh_, hr_;
+  Matrix hh_, hr_, rest_;
   Buffer unit_map_, output_map_, position_, n_bias_;
   InputProjection input_;
   Kernel kernel_;

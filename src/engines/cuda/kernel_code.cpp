@@ -33,6 +33,7 @@ KernelShape unbounded(KernelShape shape) {
   shape.h_word = ExchangeWord::tag;
   // Four products may be more than fp16 has.
   if (auto* gather = std::get_if<GatherShape>(&shape.product)) gather->layout.w_hh.half_sums = false;
+  if (has_rest(shape)) std::get<MmaShape>(shape.product).layout.rest->half_sums = false;
   return shape;
 }
 

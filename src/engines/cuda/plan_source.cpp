@@ -109,19 +109,25 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("sum_rows", m.sum_rows());
   constant("sum_pitch", m.sum_pitch());
   constant("sum_words", m.sum_words(group_batch));
+  constant("has_rest", shape.layout.rest.has_value());
   constant("register_block_words", m.block_words(Place::registers));
   constant("shared_block_words", m.block_words(Place::shared));
   constant("l2_block_words", m.block_words(Place::l2));
-  return text + "};\n";
+  text += "};\n";
+  if (shape.layout.rest) {
+    text += "constexpr bool OPAQUE_PAIRS = false;\n" + matrix_source("Rest", "HImage", *shape.layout.rest);
+  }
+  return text;
 }
 
 // Bytes of a CTA's shared memory.
 struct ProductBytes {
-  std::int64_t state = 0, sums = 0, hh_weights = 0, hr_weights = 0;
+  std::int64_t state = 0, sums = 0, rest_sums = 0, hh_weights = 0, hr_weights = 0, rest_weights = 0;
 };
 
+constexpr std::int64_t word = 4;
+
 ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
-  constexpr std::int64_t word = 4;
   const gather::Layout& layout = shape.layout;
   ProductBytes bytes;
   bytes.state = layout.state.bytes();
@@ -133,7 +139,15 @@ ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
 
 ProductBytes product_bytes(const MmaShape& shape, int group_batch) {
   const SharedBudget budget = mma::shared_budget(shape.layout, group_batch, 0);
-  return {budget.state, budget.sums, budget.weights, 0};
+  ProductBytes bytes;
+  bytes.state = budget.state;
+  bytes.hh_weights = shape.layout.w_hh.block_words(Place::shared) * word;
+  if (shape.layout.rest) {
+    bytes.rest_sums = mma::rest_sum_bytes(*shape.layout.rest, group_batch);
+    bytes.rest_weights = shape.layout.rest->block_words(Place::shared) * word;
+  }
+  bytes.sums = budget.sums - bytes.rest_sums;
+  return bytes;
 }
 
 }  // namespace
@@ -150,6 +164,11 @@ bool is_counted(const KernelShape& shape) noexcept {
 bool holds_state(const KernelShape& shape) noexcept {
   const auto* mma = std::get_if<MmaShape>(&shape.product);
   return mma != nullptr && !mma->layout.w_hh.gathered;
+}
+
+bool has_rest(const KernelShape& shape) noexcept {
+  const auto* mma = std::get_if<MmaShape>(&shape.product);
+  return mma != nullptr && mma->layout.rest.has_value();
 }
 
 KernelShape kernel_shape(const Plan& plan, std::size_t direction, int compute_capability) {
@@ -184,9 +203,11 @@ SharedMap shared_map(const KernelShape& shape) {
   if (in_cluster(shape))
     map.counters += gpu::shared_ring_bytes(exchange_quads(shape.frame.outputs_a_cta, shape.h_word, shape));
   map.sums = map.counters + (is_counted(shape) ? gpu::counter_bytes : 0);
-  map.hh_weights = align(map.sums + bytes.sums);
+  map.rest_sums = map.sums + bytes.sums;
+  map.hh_weights = align(map.rest_sums + bytes.rest_sums);
   map.hr_weights = align(map.hh_weights + bytes.hh_weights);
-  map.end = map.hr_weights + bytes.hr_weights;
+  map.rest_weights = align(map.hr_weights + bytes.hr_weights);
+  map.end = map.rest_weights + bytes.rest_weights;
   return map;
 }
 
@@ -237,6 +258,7 @@ std::string plan_source(const KernelShape& shape) {
   text += fmt::format("#define PROJECTED {:d}\n", frame.output.has_value());
   text += fmt::format("#define IN_CLUSTER {:d}\n", in_cluster(shape));
   text += fmt::format("#define COUNTED {:d}\n", is_counted(shape));
+  text += fmt::format("#define HAS_REST {:d}\n", has_rest(shape));
   const auto constant = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
   };
@@ -254,6 +276,10 @@ std::string plan_source(const KernelShape& shape) {
   constant("SUMS_AT", map.sums);
   constant("HH_WEIGHTS_AT", map.hh_weights);
   constant("HR_WEIGHTS_AT", map.hr_weights);
+  if (has_rest(shape)) {
+    constant("REST_SUMS_AT", map.rest_sums);
+    constant("REST_WEIGHTS_AT", map.rest_weights);
+  }
   const auto flag = [&](std::string_view name, bool value) {
     text += fmt::format("constexpr bool {} = {};\n", name, value);
   };

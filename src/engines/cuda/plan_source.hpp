@@ -39,14 +39,17 @@ struct KernelShape {
 // staged in shared memory.
 [[nodiscard]] bool holds_state(const KernelShape& shape) noexcept;
 
+// Whether it gathers what its tensor cores leave out.
+[[nodiscard]] bool has_rest(const KernelShape& shape) noexcept;
+
 // Of a direction that is planned for a GPU, on one that may be older: without clusters it exchanges through
 // the L2.
 [[nodiscard]] KernelShape kernel_shape(const Plan& plan, std::size_t direction, int compute_capability);
 
 // Places of a CTA's shared memory.
 struct SharedMap {
-  std::int64_t h_image = 0, out_image = 0, given_up = 0, ring = 0, counters = 0, sums = 0, hh_weights = 0,
-               hr_weights = 0, end = 0;
+  std::int64_t h_image = 0, out_image = 0, given_up = 0, ring = 0, counters = 0, sums = 0, rest_sums = 0,
+               hh_weights = 0, hr_weights = 0, rest_weights = 0, end = 0;
 };
 [[nodiscard]] SharedMap shared_map(const KernelShape& shape);
 // What a launch asks for: more than half of an SM's shared memory, so that a CTA has its SM for itself.

@@ -12,6 +12,7 @@ MmaProduct::MmaProduct(const mma::View& view, DType dtype, int group_batch)
   sums_.resize(static_cast<size_t>(layout.ctas) * static_cast<size_t>(layout.tiles) * mma::tile_rows *
                group_batch_);
   warp_sums_.resize(mma::tile_rows * group_batch_);
+  if (view_.rest) rest_.emplace(*view_.rest, dtype, group_batch);
 }
 
 float* MmaProduct::tile_sums(int cta, int tile) {
@@ -26,7 +27,7 @@ const float* MmaProduct::sums(int cta, int local_row) const {
          static_cast<size_t>(local_row % layout.rows_a_tile) * group_batch_;
 }
 
-void MmaProduct::run(const StateImage& state, int entries, bool /*bounded*/) {
+void MmaProduct::run(const StateImage& state, int entries, bool bounded) {
   const mma::MatrixLayout& layout = view_.layout.w_hh;
   const gpu::Image& image = layout.image;
   std::fill(sums_.begin(), sums_.end(), 0.0F);
@@ -41,7 +42,7 @@ void MmaProduct::run(const StateImage& state, int entries, bool /*bounded*/) {
         for (int k = 0; k < layout.step_columns(); ++k) {
           const std::uint16_t bits = view_.weight(at, r, k);
           if (bits == 0) continue;
-          const std::int64_t address = view_.position(at, k) * mma::word_bytes;
+          const std::int64_t address = view_.position(at, k) * image.word_bytes;
           products += static_cast<double>(from_bits(dtype_, bits)) *
                       static_cast<double>(state.word(b / image.entries, address)[b % image.entries]);
         }
@@ -52,6 +53,14 @@ void MmaProduct::run(const StateImage& state, int entries, bool /*bounded*/) {
     float* const to = tile_sums(at.cta, at.tile);
     for (size_t i = 0; i < warp_sums_.size(); ++i) to[i] += warp_sums_[i];
   });
+  if (!rest_) return;
+  rest_->run(state, entries, bounded);
+  for (int cta = 0; cta < layout.ctas; ++cta) {
+    for (int row = 0; row < view_.layout.rows_a_cta(); ++row) {
+      auto* const sum = const_cast<float*>(sums(cta, row));
+      for (int b = 0; b < entries; ++b) sum[b] += rest_->sums(cta, row)[b];
+    }
+  }
 }
 
 }  // namespace sprnn::interpreter

@@ -1,10 +1,11 @@
 // The recurrent product of one timestep from packed fragments: each warp its steps in order, then the warps
-// in order.
+// in order, then the rest that is gathered.
 #pragma once
 
+#include <optional>
 #include <vector>
 
-#include "engines/interpreter/recurrent_product.hpp"
+#include "engines/interpreter/gather_product.hpp"
 #include "pack/mma_view.hpp"
 
 namespace sprnn::interpreter {
@@ -21,6 +22,7 @@ class MmaProduct final : public RecurrentProduct {
   [[nodiscard]] float* tile_sums(int cta, int tile);  // [row][entry]
 
   mma::View view_;
+  std::optional<GatherProduct> rest_;
   DType dtype_;
   std::size_t group_batch_;
   std::vector<float> sums_;       // [cta][tile][row][entry]

@@ -8,7 +8,7 @@ struct MatrixArrays {
   const u32* registers;  // [CTA] blocks, as the strategy's MatrixLayout lays them out
   const u32* shared;
   const u32* l2;
-  // Of strategy gather alone:
+  // Of pairs alone:
   const int* sum_of_group;  // [CTA][pass][row group]: the place of its sum, -1 for none
   const u32* sums_of_row;   // [CTA][row]: the first place << 8 | places
 };
@@ -23,6 +23,7 @@ struct Control {
 
 struct Arguments {
   MatrixArrays hh, hr;
+  MatrixArrays rest;        // of hh, what is gathered beside sparse tensor cores
   const int* unit_map;      // [CTA][unit]: whose cells a CTA updates
   const int* output_map;    // the same of h; the unit map unless there is a projection
   const int* position;      // of each output: its index in output_map

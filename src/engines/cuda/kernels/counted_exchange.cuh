@@ -50,7 +50,7 @@ class CountedExchange : public HeldSlice<M> {
   // `publish` says so.
   class Columns {
    public:
-    __device__ __forceinline__ Columns(CountedExchange& exchange, u32 step, const Deadline& deadline)
+    __device__ __forceinline__ Columns(CountedExchange& exchange, u32 step, const Deadline& deadline, u32)
         : exchange_(exchange), slot_(exchange.ring_ + (step & 1) * slot_bytes), step_(step), deadline_(deadline) {}
 
     // Returns when all of it is there.

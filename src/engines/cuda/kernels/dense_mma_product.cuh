@@ -38,6 +38,8 @@ class Product {
     // Where nothing is streamed it is known before the product.
     if constexpr (!streams && !COUNTED) {
       if (columns.end_nonfinite()) {
+#pragma unroll
+        for (int s = 0; s < M::held_steps && M::has_rest; ++s) columns.stage(s);
         sum_stored_weights(columns, sums);
         return;
       }
@@ -132,6 +134,7 @@ class Product {
       if (s < M::register_steps) {
         Operand b[planes];
         columns.operand(s, b);
+        if constexpr (M::has_rest) columns.stage(s);
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
           multiply(tile, sum[s % chains], weights_.held(s, tile), M::sparse ? index_[s * M::index_words + tile / 2] : 0, b);
@@ -140,6 +143,7 @@ class Product {
       if (s < M::shared_steps) {
         Operand b[planes];
         columns.operand(M::register_steps + s, b);
+        if constexpr (M::has_rest) columns.stage(M::register_steps + s);
         u32 index = 0;
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {

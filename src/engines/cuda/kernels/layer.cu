@@ -11,6 +11,9 @@
 #include "cell.cuh"
 #include "place.cuh"
 #include PRODUCT
+#if HAS_REST
+#include "gather_rows.cuh"
+#endif
 #if HELD_STATE
 #include "held_exchange.cuh"
 #else
@@ -51,6 +54,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   u32* const barriers = a.control + Control::barriers + role.group;
 
   Product<Hh> product(a.hh, cta, memory + HH_WEIGHTS_AT);
+#if HAS_REST
+  GatheredRows<Rest> rest(a.rest, cta, memory + REST_WEIGHTS_AT);
+  const u32 rest_sums = shared + REST_SUMS_AT;
+#endif
 #if COUNTED
   HExchange h_exchange(a, role, shared);
 #else
@@ -86,6 +93,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
     if (own.length[i] >= 0) product.place_sums(a.hh, cta, own.unit(i), own.in_group(i), places[i]);
   }
+#if HAS_REST
+  u32 rest_places[OutExchange::entries_a_thread][GATES] = {};
+#pragma unroll
+  for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
+    if (own.length[i] >= 0) rest.place_sums(a.rest, cta, own.unit(i), own.in_group(i), rest_places[i]);
+  }
+#endif
 #if PROJECTED
   u32 output_rows[HExchange::entries_a_thread];
 #pragma unroll
@@ -125,9 +139,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     };
     const u32 sums = all_sums + step % Product<Hh>::sum_buffers * Product<Hh>::sum_bytes;
 #if HELD_STATE
-    HExchange::Columns columns(h_exchange, step + HExchange::first_step, deadline);
+    HExchange::Columns columns(h_exchange, step + HExchange::first_step, deadline, shared + H_IMAGE_AT);
     columns.receive(store_last);
     product.run(columns, sums);
+#if HAS_REST
+    __syncthreads();  // now all warps have staged their columns
+    rest.run(h_image, rest_sums, false);
+#endif
 #else
     if (step > 0) {
       h_exchange.receive(step, h_image, deadline, store_last);
@@ -144,6 +162,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
       if (own.length[i] < 0) continue;
       float gate_sums[GATES];
       product.add_sums(sums, places[i], gate_sums);
+#if HAS_REST
+      float rest_sum[GATES];
+      rest.add_sums(rest_sums, rest_places[i], rest_sum);
+#pragma unroll
+      for (int g = 0; g < GATES; ++g) gate_sums[g] += rest_sum[g];
+#endif
       const bool valid = time < own.length[i];
       float new_c = c[i];
       const float value = update_cell(x[i], gate_sums, n_bias[i], PROJECTED ? 0.0f : h[i], new_c);

@@ -94,6 +94,10 @@ __device__ __forceinline__ u32 load_shared_word(u32 address) {
   asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
   return v;
 }
+// The lower half.
+__device__ __forceinline__ void store_shared_16(u32 address, u32 v) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(address), "h"(static_cast<u16>(v)) : "memory");
+}
 __device__ __forceinline__ void store_shared(u32 address, float v) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
 }
