@@ -18,6 +18,9 @@ constexpr int projection = 24;
 constexpr int pairs_in_flight = 12;
 constexpr int words_in_flight = 3;
 
+// Of many row passes that lie partly elsewhere, each has addresses of its own.
+constexpr int many_passes = 4, overflowing_pass = 2;
+
 // An entry's place in y is not in what the first one takes.
 constexpr int further_entry = 3;
 // The compiler's choices spread by more where there is more to choose.
@@ -53,7 +56,8 @@ int working_registers(const GatherPlan& plan, const Layout& layout, bool overflo
   most = std::max(most, hh.gates * hh.parts);
   const int working = base + row_passes + hh.gates * entries + 2 * (hh.gates + 2) * entries +
                       further_entry * (entries - 1) + (layout.w_hr ? projection : 0) + most +
-                      (overflows ? pairs_in_flight + words_in_flight * divide_up(plan.word_bytes, 4) : 0);
+                      (overflows ? pairs_in_flight + words_in_flight * divide_up(plan.word_bytes, 4) : 0) +
+                      (overflows && row_passes >= many_passes ? overflowing_pass * row_passes : 0);
   return working + std::max(0, working - large) / large_share;
 }
 

@@ -44,10 +44,13 @@ constexpr int few_words = 2;
 int words_at_once(const MatrixLayout& matrix, DType dtype) {
   const int words = matrix.image.planes * divide_up(matrix.image.word_bytes, 4);  // of a slot
   const bool ordered = overflows(matrix) || (dtype == DType::fp16 && !matrix.half_sums);
-  if (matrix.lanes > 1 || words <= few_words || ordered) return 0;
+  // A weight of bf16 becomes fp32 by one shift, which is done ahead too: relu 2304, two words a slot,
+  // spilled.
+  const bool shifts = dtype == DType::bf16;
+  if (matrix.lanes > 1 || words < few_words || (words == few_words && !shifts) || ordered) return 0;
   int slots = 0;
   for (const RowPass& pass : matrix.passes) slots = std::max(slots, pass.registers);
-  return slots * words;
+  return slots * (words + (shifts ? 1 : 0));
 }
 
 }  // namespace
