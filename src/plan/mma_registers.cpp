@@ -27,8 +27,9 @@ constexpr int sparse_base = 17, sparse_of_held = 6, sparse_much_held = 26, spars
 constexpr int sparse_streaming = 8, sparse_whole = 8, sparse_shared = 12, sparse_late = 8,
               sparse_late_plane = 4, sparse_uneven = 12, sparse_before_hopper = 10;
 constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
-// Of the rest: where its sums are, of each gate and entry, and where its words are staged.
-constexpr int rest_base = 12;
+// Of the rest: where its sums are, of each gate and entry, and where its words are staged. Streamed state
+// that is staged as it comes is not kept ready for few tiles' products as otherwise.
+constexpr int rest_of_many_tiles = 20, rest_of_most_tiles = 56, rest_of_few_tiles = 14, rest_streamed = -12;
 constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
 // Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
 // at least.
@@ -100,8 +101,13 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
         more += std::max(0, held - sparse_much_held);
       if (streams) more += sparse_streaming + matrix.streamed_ahead() / 2;
     }
-    if (layout.rest)
-      more += rest_base + matrix.gates * entries + static_cast<int>(layout.rest->passes.size());
+    if (layout.rest) {
+      more += matrix.gates * entries + static_cast<int>(layout.rest->passes.size());
+      more += tiles > many_tiles           ? rest_of_most_tiles
+              : tiles >= sparse_many_tiles ? rest_of_many_tiles
+              : streams                    ? rest_streamed
+                                           : rest_of_few_tiles;
+    }
     if (cell == relu_cell()) more += looking_for_nonfinite;
     return std::max(adding, multiplying + more) + (uneven ? uneven_warps : 0);
   }
