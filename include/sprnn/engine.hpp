@@ -39,7 +39,8 @@ struct Sequence {
   const std::int64_t* lengths = nullptr;  // [B], each in 1..T, or null: all T
   bool batch_first = false;
   // Asked every tenth of a second or so, on the caller's thread, by engines cpu and interpreter; false ends
-  // the run with Error(interrupted), and the state must be set or reset before the next one.
+  // the run with Error(interrupted). Layers then are at different timesteps: until the state of every batch
+  // entry is set or reset, get_state (of that entry) and run are refused with Error(unsupported).
   std::function<bool()> keep_going{};
 };
 

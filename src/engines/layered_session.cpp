@@ -157,7 +157,12 @@ void LayeredSession::run_parts(std::size_t direction, DirectionRun run, const Se
   constexpr std::chrono::milliseconds patience{100};
   std::int64_t most = 64;  // timesteps a part
   while (run.end < run.steps) {
-    if (!sequence.keep_going()) throw Error(ErrorCode::interrupted, "the run was interrupted");
+    state_.set_interrupted(true);  // also if keep_going throws
+    if (!sequence.keep_going()) {
+      throw Error(ErrorCode::interrupted,
+                  "the run was interrupted: set or reset the state before the next one");
+    }
+    state_.set_interrupted(false);
     const Clock::time_point start = Clock::now();
     run.begin = run.end;
     run.end = std::min(run.begin + most, run.steps);

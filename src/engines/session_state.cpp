@@ -26,6 +26,7 @@ SessionState::SessionState(const Problem& problem, int batch)
       streamable_(std::none_of(problem.directions.begin(), problem.directions.end(),
                                [](const DirectionProblem& direction) { return direction.reverse; })),
       fresh_(static_cast<std::size_t>(batch), true),
+      interrupted_(static_cast<std::size_t>(batch), false),
       h_(directions_ * static_cast<std::size_t>(batch) * state_size_),
       c_(directions_ * static_cast<std::size_t>(batch) * cell_size_) {}
 
@@ -57,8 +58,20 @@ void SessionState::check_entry(int entry) const {
     refuse(fmt::format("batch entry {}, expected 0 to {}", entry, batch_ - 1));
 }
 
+void SessionState::check_complete(int first, int last) const {
+  const auto begin = interrupted_.begin();
+  const auto found = std::find(begin + first, begin + last, true);
+  if (found == begin + last) return;
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("the last run was interrupted, so the state of batch entry {} is of no one time: set it "
+                  "or reset it",
+                  found - begin));
+}
+
 void SessionState::get(std::span<float> h, std::span<float> c) const {
   check_sizes(h.size(), c.size(), static_cast<std::size_t>(batch_));
+  check_complete(0, batch_);
   std::copy(h_.begin(), h_.end(), h.begin());
   std::copy(c_.begin(), c_.end(), c.begin());
   round_to(dtype_, c);
@@ -70,11 +83,13 @@ void SessionState::set(std::span<const float> h, std::span<const float> c) {
   std::copy(c.begin(), c.end(), c_.begin());
   round_to(dtype_, h_);
   std::fill(fresh_.begin(), fresh_.end(), true);
+  set_interrupted(false);
 }
 
 void SessionState::get(int entry, std::span<float> h, std::span<float> c) const {
   check_entry(entry);
   check_sizes(h.size(), c.size(), 1);
+  check_complete(entry, entry + 1);
   for (std::size_t d = 0; d < directions_; ++d) {
     std::copy_n(h_.begin() + static_cast<std::ptrdiff_t>(h_at(d, entry)), state_size_,
                 h.subspan(d * state_size_).begin());
@@ -95,12 +110,14 @@ void SessionState::set(int entry, std::span<const float> h, std::span<const floa
                 c_.begin() + static_cast<std::ptrdiff_t>(c_at(d, entry)));
   }
   fresh_[static_cast<std::size_t>(entry)] = true;
+  interrupted_[static_cast<std::size_t>(entry)] = false;
 }
 
 void SessionState::reset() {
   std::fill(h_.begin(), h_.end(), 0.0F);
   std::fill(c_.begin(), c_.end(), 0.0F);
   std::fill(fresh_.begin(), fresh_.end(), true);
+  set_interrupted(false);
 }
 
 void SessionState::reset(int entry) {
@@ -110,7 +127,12 @@ void SessionState::reset(int entry) {
   set(entry, all.first(directions_ * state_size_), all.first(directions_ * cell_size_));
 }
 
+void SessionState::set_interrupted(bool interrupted) {
+  std::fill(interrupted_.begin(), interrupted_.end(), interrupted);
+}
+
 void SessionState::begin_run(bool with_state) {
+  if (!with_state) check_complete(0, batch_);
   if (!streamable_ && !with_state && std::find(fresh_.begin(), fresh_.end(), false) != fresh_.end()) {
     throw Error(
         ErrorCode::unsupported,

@@ -22,7 +22,11 @@ class SessionState {
 
   // Before a run: throws Error(unsupported) if this would be a later chunk of a sequence with a reverse
   // direction, that is unless the state was set since the last run or comes with this one.
+  // Or if a run was interrupted since an entry's state was set.
   void begin_run(bool with_state = false);
+  // A run that is interrupted leaves the state of some layers and directions further than that of others:
+  // nobody gets it, and no run goes on from it.
+  void set_interrupted(bool interrupted);
 
   [[nodiscard]] std::size_t width() const noexcept { return state_size_; }      // R
   [[nodiscard]] std::size_t cell_width() const noexcept { return cell_size_; }  // H for an lstm, else 0
@@ -41,13 +45,15 @@ class SessionState {
   [[nodiscard]] std::size_t c_at(std::size_t direction, int entry) const noexcept;
   void check_sizes(std::size_t h, std::size_t c, std::size_t entries) const;
   void check_entry(int entry) const;
+  void check_complete(int first, int last) const;  // of the entries from `first` to before `last`
 
   DType dtype_;
   int batch_;
   std::size_t directions_;  // of all layers
   std::size_t state_size_, cell_size_, per_layer_;
   bool streamable_;
-  std::vector<bool> fresh_;  // [B] the state was set or reset since the last run
+  std::vector<bool> fresh_;        // [B] the state was set or reset since the last run
+  std::vector<bool> interrupted_;  // [B] the last run was, and the state was not set or reset since
   std::vector<float> h_, c_;
 };
 
