@@ -1,4 +1,4 @@
-// Threads: many sessions of one packed model at once, fork, sleep, and two sessions sharing the cores.
+// Threads: many sessions of one packed model at once, fork, sleep, and sessions that share the cores.
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "cpu/support.hpp"
+#include "engines/cpu/crowding.hpp"
 #include "engines/cpu/team.hpp"
 #include "sprnn/error.hpp"
 
@@ -254,6 +255,121 @@ TEST(Threads, CrowdedCoresMakeProgress) {
     }
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(thread_sanitizer ? 60 : 10));
+}
+
+// More workers than cores, beside another such session: some of the jobs are run by fewer of them.
+TEST(Threads, ResultsKeepTheirBitsWhileWorkersChange) {
+  for (const bool projected : {false, true}) {
+    ModelSpec spec = some_lstm();
+    spec.projection = projected ? 36 : 0;
+    const Model model = random_model(spec);
+    const Inputs in = random_inputs(model, thread_sanitizer ? 500 : 20000, 1, 4);
+    const auto packed = pack_as(model, 1, CpuLayout::tile);
+    const EngineOutput expected = run_engine(packed, model, in, "", 1);
+    const int threads = static_cast<int>(2 * std::max(2U, std::thread::hardware_concurrency()));
+    std::vector<std::jthread> callers;
+    for (int i = 0; i < 2; ++i) {
+      callers.emplace_back([&] { EXPECT_TRUE(run_engine(packed, model, in, "", threads) == expected); });
+    }
+  }
+}
+
+// A session's time as Crowding is told of it.
+struct Told {
+  using Crowding = cpu::Crowding;
+  explicit Told(std::vector<double> costs) { crowding.set_costs(std::move(costs)); }
+  // `count` jobs of a millisecond, of which the workers stood still for `percent`.
+  void jobs(int count, int percent) {
+    for (int i = 0; i < count; ++i) {
+      const Crowding::Duration waited = std::chrono::microseconds(10) * percent;
+      now += std::chrono::milliseconds(1);
+      if (crowding.halvings() > 0) {
+        crowding.ran({now - std::chrono::milliseconds(1), now, waited});
+      } else if (percent > 0) {
+        crowding.ran({now - waited, now, waited});
+      }
+    }
+  }
+  // How many jobs run until the number of halvings changes; at most 10000.
+  int jobs_until_change(int percent) {
+    const int before = crowding.halvings();
+    int count = 0;
+    while (crowding.halvings() == before && count < 10000) jobs(1, percent), ++count;
+    return count;
+  }
+  Crowding crowding;
+  Crowding::Time now{std::chrono::hours(1)};
+};
+
+TEST(Crowding, ASessionWithItsCoresKeepsAllWorkers) {
+  Told told({1.0, 1.7});
+  told.jobs(1000, 0);
+  told.jobs(1000, 10);
+  // One that a host keeps from a core now and then.
+  for (int i = 0; i < 100; ++i) {
+    told.jobs(10, 90);
+    told.jobs(20, 0);
+    told.jobs(1, 1);
+  }
+  EXPECT_EQ(told.crowding.halvings(), 0);
+}
+
+TEST(Crowding, ACrowdedSessionHalvesItsWorkersAndLooksAgain) {
+  Told told({1.0, 1.7});
+  told.jobs(100, 0);
+  EXPECT_LE(told.jobs_until_change(50), 25);
+  EXPECT_EQ(told.crowding.halvings(), 1);
+  int before = told.jobs_until_change(0);
+  EXPECT_EQ(told.crowding.halvings(), 0);
+  for (int look = 0; look < 6; ++look) {  // ever later, as long as it finds them crowded
+    EXPECT_LE(told.jobs_until_change(50), 25);
+    const int held = told.jobs_until_change(0);
+    EXPECT_GE(held, before);
+    EXPECT_LE(held, 500);
+    before = held;
+  }
+  EXPECT_GE(before, 300);
+  // The others have gone, come and gone: it is back soon, and begins anew.
+  told.jobs(1000, 1);
+  EXPECT_EQ(told.crowding.halvings(), 0);
+  EXPECT_LE(told.jobs_until_change(50), 25);
+  EXPECT_LE(told.jobs_until_change(0), 50);
+  EXPECT_EQ(told.crowding.halvings(), 0);
+}
+
+// Workers that share one core may all wait, longer than time passes.
+TEST(Crowding, WorkersMayStandStillLongerThanTimePasses) {
+  Told told({1.0, 1.7});
+  told.jobs(100, 1);
+  EXPECT_LE(told.jobs_until_change(250), 25);
+}
+
+TEST(Crowding, HalvingMustPay) {
+  // Weights that fit the caches of two cores but not of one: better to take turns.
+  Told large({1.0, 2.8});
+  large.jobs(1000, 50);
+  EXPECT_EQ(large.crowding.halvings(), 0);
+  large.jobs(100, 75);
+  EXPECT_EQ(large.crowding.halvings(), 1);
+  Told single({1.0});
+  single.jobs(1000, 90);
+  EXPECT_EQ(single.crowding.halvings(), 0);
+}
+
+TEST(Crowding, FourWorkersBecomeTwoAndOne) {
+  Told told({1.0, 1.6, 3.0});
+  told.jobs(100, 1);
+  EXPECT_LE(told.jobs_until_change(50), 25);
+  told.jobs(10, 10);
+  EXPECT_EQ(told.crowding.halvings(), 1);
+  EXPECT_LE(told.jobs_until_change(50), 25);
+  EXPECT_EQ(told.crowding.halvings(), 2);
+  (void)told.jobs_until_change(0);
+  EXPECT_EQ(told.crowding.halvings(), 0);
+  // Other weights.
+  (void)told.jobs_until_change(50);
+  told.crowding.set_costs({1.0});
+  EXPECT_EQ(told.crowding.halvings(), 0);
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ Bounds split(const std::vector<double>& work, int workers) {
 
 }  // namespace
 
-DirectionData::DirectionData(const Packed& packed, std::size_t direction, int at_work) : workers(at_work) {
+DirectionData::DirectionData(const Packed& packed, std::size_t direction, const std::vector<int>& workers) {
   const Problem& problem = packed.plan.problem;
   const DirectionPlan& plan = packed.plan.directions[direction];
   const PackedDirection& weights = packed.directions[direction];
@@ -89,18 +89,21 @@ DirectionData::DirectionData(const Packed& packed, std::size_t direction, int at
     if (apart) to[padded] = weights.b_hh[at] + 0.0F;
   }
 
-  std::vector<double> work;
+  std::vector<double> unit_work, state_work;
   for (std::int64_t j = 0; j < shapes.w_hh.groups_per_gate(); ++j) {
     // The input projection costs about a third as much a value; 16 cell updates as much as 512 values.
-    work.push_back(512 + group_work(w_hh, j) + 0.3 * group_work(w_ih, j));
+    unit_work.push_back(512 + group_work(w_hh, j) + 0.3 * group_work(w_ih, j));
   }
-  unit_groups = split(work, workers);
-  if (projected()) {
-    work.clear();
-    for (std::int64_t j = 0; j < shapes.w_hr.groups(); ++j) work.push_back(16 + group_work(w_hr, j));
+  for (std::int64_t j = 0; projected() && j < shapes.w_hr.groups(); ++j) {
+    state_work.push_back(16 + group_work(w_hr, j));
+  }
+  for (const int count : workers) {
+    Shares& to = shares.emplace_back(Shares{count, split(unit_work, count), {}});
+    if (!projected()) continue;
     // With fewer groups than workers the last ones own none.
-    state_groups = split(work, static_cast<int>(std::min<std::int64_t>(workers, shapes.w_hr.groups())));
-    state_groups.resize(static_cast<std::size_t>(workers) + 1, shapes.w_hr.groups());
+    to.state_groups =
+        split(state_work, static_cast<int>(std::min<std::int64_t>(count, shapes.w_hr.groups())));
+    to.state_groups.resize(static_cast<std::size_t>(count) + 1, shapes.w_hr.groups());
   }
 }
 

@@ -16,8 +16,16 @@ namespace sprnn::cpu {
 // owns bounds[w] to bounds[w + 1].
 using Bounds = std::vector<std::int64_t>;
 
+// Which of `workers` owns what.
+struct Shares {
+  int workers = 1;
+  Bounds unit_groups;
+  Bounds state_groups;  // of the projection's rows
+};
+
 struct DirectionData {
-  DirectionData(const Packed& packed, std::size_t direction, int workers);
+  // `workers`: the numbers of workers that it may be run by.
+  DirectionData(const Packed& packed, std::size_t direction, const std::vector<int>& workers);
 
   const Cell* cell = nullptr;
   bool standard = false;  // PyTorch's, without peephole: the vector kernels have it
@@ -31,9 +39,8 @@ struct DirectionData {
   // reset comes after the product has n's b_hh apart, in the fourth block, for the recurrent product.
   std::int64_t blocks = 0;
   Buffer bias;
-  int workers = 1;
-  Bounds unit_groups;
-  Bounds state_groups;  // of the projection's rows
+  std::vector<Shares> shares;   // for each number of workers
+  std::int64_t part_steps = 0;  // timesteps of a part of a long run
 
   [[nodiscard]] bool separate_n() const { return cell->kind == CellKind::gru && !cell->reset_before_product; }
   [[nodiscard]] bool projected() const { return w_hr.layout != CpuLayout::none; }

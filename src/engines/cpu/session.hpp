@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engines/cpu/buffer.hpp"
+#include "engines/cpu/crowding.hpp"
 #include "engines/cpu/direction.hpp"
 #include "engines/cpu/kernels.hpp"
 #include "engines/cpu/team.hpp"
@@ -39,8 +40,10 @@ class CpuSession final : public LayeredSession {
   struct Task {
     CpuSession* session;
     const DirectionData* data;
+    const Shares* shares;
     const DirectionRun* run;
   };
+  void run_part(std::size_t direction, const DirectionRun& run);
   static void work(void* task, int worker) noexcept;
 
   const Kernels& kernels_;
@@ -55,6 +58,7 @@ class CpuSession final : public LayeredSession {
   Buffer c_;        // [B][unit]
   std::vector<std::vector<const float*>> sources_;  // a worker's scratch: where each sample's x is
   Team team_;
+  Crowding crowding_;
 };
 
 }  // namespace sprnn::cpu

@@ -40,22 +40,26 @@ using std::chrono::microseconds;
 // that takes turns with another at every step finds its weights gone from the cache each time. So a thread
 // does not give way as soon as it waits, and a newcomer, which has been away from its core, gives the others
 // of its session the time to come too. Giving way at once made two sessions of an LSTM 1024 on two cores 2.3
-// to 2.9 times as slow, at 25000 switches a second; like this it is 1.8 to 2.2 times, at 3500.
+// to 2.9 times as slow, at 25000 switches a second; like this it is 1.8 to 2.2 times, at 3500. Where fewer
+// workers are better than turns, the session has fewer (crowding.hpp).
 struct Patience {
   microseconds spell, newcomers_spell, total;
   bool away_counts;  // in the total: the time that others have had the core
 };
-constexpr Patience within_a_job{microseconds(15), microseconds(200), microseconds(2000), false};
+constexpr Patience within_a_job{microseconds(15), microseconds(50), microseconds(2000), false};
 // The core is the caller's, or whoever wants it.
 constexpr Patience between_jobs{microseconds(0), microseconds(0), microseconds(200), true};
 // A thread that has just been started may never be called.
 constexpr Patience before_the_first_job{microseconds(0), microseconds(0), microseconds(0), true};
 constexpr int first_pauses = 20;
-constexpr microseconds away{10};  // a longer yield: others had the core
+constexpr microseconds between_moves{4000};  // of a worker to another core
+constexpr microseconds away{10};             // a longer yield: others had the core
 
-// Returns the first value of `word` for which done(value) holds.
+// Returns the first value of `word` for which done(value) holds. Adds the spells that passed before to
+// `waited`.
 template <class Word, class Done>
-std::uint32_t await(Word& word, const Patience& patience, bool& newcomer, Done done) noexcept {
+std::uint32_t await(Word& word, const Patience& patience, bool& newcomer, Clock::duration& waited,
+                    Done done) noexcept {
   for (int i = 0; i < first_pauses; ++i) {
     const std::uint32_t value = word.value.load(std::memory_order_acquire);
     if (done(value)) return value;
@@ -80,6 +84,7 @@ std::uint32_t await(Word& word, const Patience& patience, bool& newcomer, Done d
     sched_yield();
     now = Clock::now();
     newcomer = now - offered > away;
+    waited += now - begin;
     spent += (newcomer && !patience.away_counts ? offered : now) - begin;
   }
   // Either publish() sees the sleeper, or the sleeper sees the new value: both orders are sequentially
@@ -91,6 +96,7 @@ std::uint32_t await(Word& word, const Patience& patience, bool& newcomer, Done d
     value = word.value.load();
   }
   word.sleepers.fetch_sub(1);
+  waited += Clock::now() - now;
   newcomer = true;
   return value;
 }
@@ -159,13 +165,45 @@ void* Team::thread_main(void* start) {
 
 void Team::serve(const Start& start) noexcept {
   std::uint32_t seen = start.jobs;
+  Line& line = lines_[start.worker];
+  Clock::duration idle{};  // not of a job
   for (Patience patience = before_the_first_job;; patience = between_jobs) {
-    seen = await(lines_[start.worker].jobs, patience, lines_[start.worker].newcomer,
-                 [seen](std::uint32_t jobs) { return jobs != seen; });
+    seen =
+        await(line.jobs, patience, line.newcomer, idle, [seen](std::uint32_t jobs) { return jobs != seen; });
     if (job_ == nullptr) return;
+    line.waited = {};
+    leave_others_cores(start.worker);
     job_(context_, start.worker);
     arrive(start.worker, false);
   }
+}
+
+// The kernel may wake a worker on the core of one that it is to work beside, though another core is idle (of
+// a virtual machine, whose idle cores look taken): until it balances the load, 8 to 25 ms, every meeting of
+// the two needs a switch. So a worker that finds itself there excludes that core for a moment, which moves
+// it.
+void Team::leave_others_cores(int worker) noexcept {
+  Line& line = lines_[worker];
+  const int core = sched_getcpu();
+  line.core.store(core, std::memory_order_relaxed);
+  bool shared = false;
+  for (int other = 0; other < worker; ++other) {
+    shared = shared || lines_[other].core.load(std::memory_order_relaxed) == core;
+  }
+  if (!shared) return;
+  const Clock::time_point now = Clock::now();
+  if (now - line.moved < between_moves) return;
+  line.moved = now;
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof(all), &all) != 0) return;
+  cpu_set_t left = all;
+  for (int other = 0; other < worker; ++other) {
+    const int taken = lines_[other].core.load(std::memory_order_relaxed);
+    if (taken >= 0) CPU_CLR(static_cast<std::size_t>(taken), &left);
+  }
+  if (CPU_COUNT(&left) == 0) return;
+  if (sched_setaffinity(0, sizeof(left), &left) == 0) sched_setaffinity(0, sizeof(all), &all);
+  line.core.store(sched_getcpu(), std::memory_order_relaxed);
 }
 
 void Team::call(int worker) noexcept {
@@ -187,9 +225,17 @@ void Team::run(Job job, void* context, int workers) {
     }
     call(worker);
   }
+  lines_[0].waited = {};
+  lines_[0].core.store(sched_getcpu(), std::memory_order_relaxed);
   job(context, 0);
   arrive(0, false);
   wait(0);
+}
+
+Clock::duration Team::waited() const noexcept {
+  Clock::duration sum{};
+  for (int worker = 0; worker < workers_; ++worker) sum += lines_[worker].waited;
+  return workers_ > 1 ? sum / (workers_ - 1) : sum;
 }
 
 void Team::arrive(int worker, bool flag) noexcept {
@@ -204,7 +250,7 @@ bool Team::wait(int worker) noexcept {
   bool flag = false;
   for (int other = 0; other < workers_; ++other) {
     const std::uint32_t stamp =
-        await(lines_[other].stamp, within_a_job, lines_[worker].newcomer,
+        await(lines_[other].stamp, within_a_job, lines_[worker].newcomer, lines_[worker].waited,
               [mine](std::uint32_t value) { return static_cast<std::int32_t>(value - mine) >= 0; });
     const std::uint32_t ahead = (stamp - mine) >> flag_bits;
     flag = flag || (stamp >> ahead & 1U) != 0;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -27,6 +28,9 @@ class Team {
   // Runs job(context, worker) on the first `workers` workers and returns when all of them are done; the
   // others sleep on. After a fork the child has lost the threads: they are started anew.
   void run(Job job, void* context, int workers);
+  // How long the last job's workers waited for one that must have been off its core, a mean of those that
+  // wait for one.
+  [[nodiscard]] std::chrono::steady_clock::duration waited() const noexcept;
 
   // Within a job: what this worker has written is published, with one flag. Workers take turns: each
   // arrive() is followed by a wait() of the same worker before its next arrive(), except at the job's end.
@@ -46,9 +50,12 @@ class Team {
     // two ahead of who reads its stamp: by its last arrive() of a job, which no wait() follows, and by the
     // one that ends the job.
     Word stamp;
-    Word jobs;                   // that the worker was called to
-    std::uint32_t arrivals = 0;  // the owner's copy; run()'s while the worker sleeps
-    bool newcomer = false;       // the owner's: it was away from its core (team.cpp)
+    Word jobs;                                      // that the worker was called to
+    std::uint32_t arrivals = 0;                     // the owner's copy; run()'s while the worker sleeps
+    bool newcomer = false;                          // the owner's: it was away from its core (team.cpp)
+    std::atomic<int> core{-1};                      // where the worker began its last job
+    std::chrono::steady_clock::time_point moved{};  // the owner's: when it last left another worker's core
+    std::chrono::steady_clock::duration waited{};   // the owner's: longer than a spell, within this job
   };
   struct Start {
     Team* team;
@@ -61,6 +68,7 @@ class Team {
   static void* thread_main(void* start);
   void serve(const Start& start) noexcept;
   void call(int worker) noexcept;
+  void leave_others_cores(int worker) noexcept;
 
   int size_;
   std::unique_ptr<Line[]> lines_;

@@ -21,19 +21,21 @@ bool wants_columns(const MatrixView& reader, std::int64_t samples) {
 
 }  // namespace
 
-Worker::Worker(CpuSession& session, const DirectionData& data, const DirectionRun& run, int worker)
+Worker::Worker(CpuSession& session, const DirectionData& data, const Shares& shares, const DirectionRun& run,
+               int worker)
     : session_(session),
       kernels_(session.kernels_),
       data_(data),
       run_(run),
+      workers_(shares.workers),
       worker_(worker),
       batch_(session.batch()),
       padded_(round_up(data.units, cpu_group_rows)),
       pre_stride_(row_stride(data.blocks * padded_)),
-      begin_(data.unit_groups[static_cast<std::size_t>(worker)]),
-      end_(data.unit_groups[static_cast<std::size_t>(worker) + 1]),
-      state_begin_(data.projected() ? data.state_groups[static_cast<std::size_t>(worker)] : begin_),
-      state_end_(data.projected() ? data.state_groups[static_cast<std::size_t>(worker) + 1] : end_),
+      begin_(shares.unit_groups[static_cast<std::size_t>(worker)]),
+      end_(shares.unit_groups[static_cast<std::size_t>(worker) + 1]),
+      state_begin_(data.projected() ? shares.state_groups[static_cast<std::size_t>(worker)] : begin_),
+      state_end_(data.projected() ? shares.state_groups[static_cast<std::size_t>(worker) + 1] : end_),
       x_{&session.x_, data.inputs, 0, false},
       h_{&session.h_[0], data.state, batch_, false} {}
 
@@ -114,9 +116,8 @@ void Worker::stage(std::int64_t first, std::int64_t steps) {
         active(step, b) ? run_.x + time_of(step, b) * run_.x_time + b * run_.x_batch : nullptr;
   }
   const std::int64_t groups = groups_of(data_.inputs);
-  const std::int64_t workers = data_.workers;
-  const std::int64_t begin = groups * worker_ / workers * cpu_group_rows;
-  const std::int64_t end = std::min(groups * (worker_ + 1) / workers * cpu_group_rows, data_.inputs);
+  const std::int64_t begin = groups * worker_ / workers_ * cpu_group_rows;
+  const std::int64_t end = std::min(groups * (worker_ + 1) / workers_ * cpu_group_rows, data_.inputs);
   bool strict = false;
   for (std::int64_t q = 0; q < samples && begin < end; ++q) {
     const float* from = sources[static_cast<std::size_t>(q)];

@@ -9,7 +9,8 @@ namespace sprnn::cpu {
 
 class Worker {
  public:
-  Worker(CpuSession& session, const DirectionData& data, const DirectionRun& run, int worker);
+  Worker(CpuSession& session, const DirectionData& data, const Shares& shares, const DirectionRun& run,
+         int worker);
   void run() noexcept;
 
  private:
@@ -55,7 +56,7 @@ class Worker {
   const Kernels& kernels_;
   const DirectionData& data_;
   const DirectionRun& run_;
-  const int worker_;
+  const int workers_, worker_;
   const std::int64_t batch_;
   const std::int64_t padded_;                   // units rounded up to 16: from one gate to the next
   const std::int64_t pre_stride_;               // from one sample to the next
