@@ -79,4 +79,32 @@ template <class T>
   return value.get<T>();
 }
 
+// Throws Error(format) that names, by its JSON pointer, what `found` has more, less or other than `expected`:
+// what was read, written anew. So no field that is not read, or that follows from others, may say what it
+// likes.
+inline void check_rewritten(const nlohmann::json& found, const nlohmann::json& expected,
+                            const nlohmann::json::json_pointer& at = nlohmann::json::json_pointer()) {
+  const auto fail = [](const nlohmann::json::json_pointer& where, const std::string& message) {
+    throw Error(ErrorCode::format, fmt::format("{} {}", quote(where.to_string()), message));
+  };
+  const auto text = [](const nlohmann::json& value) {
+    constexpr std::size_t most = 80;
+    const std::string all = value.dump();
+    return quote(all.size() > most ? all.substr(0, utf8_length(all.substr(0, most))) + "..." : all);
+  };
+  if (found.is_object() && expected.is_object()) {
+    for (const auto& [key, value] : found.items()) {
+      if (!expected.contains(key)) fail(at / key, fmt::format("is {}, expected no such field", text(value)));
+    }
+    for (const auto& [key, value] : expected.items()) {
+      if (!found.contains(key)) fail(at / key, fmt::format("is missing, expected {}", text(value)));
+      check_rewritten(found.at(key), value, at / key);
+    }
+  } else if (found.is_array() && expected.is_array() && found.size() == expected.size()) {
+    for (std::size_t i = 0; i < found.size(); ++i) check_rewritten(found[i], expected[i], at / i);
+  } else if (found != expected) {
+    fail(at, fmt::format("is {}, expected {}", text(found), text(expected)));
+  }
+}
+
 }  // namespace sprnn

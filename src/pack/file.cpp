@@ -53,6 +53,17 @@ std::vector<Entry> entries_of(const PackedDirection& direction) {
   return entries;
 }
 
+json header_of(const Packed& packed) {
+  json sections = json::array();
+  for (const PackedDirection& direction : packed.directions) {
+    json list = json::array();
+    for (const Entry& entry : entries_of(direction))
+      list.push_back({{"name", entry.name}, {"bytes", entry.bytes}});
+    sections.push_back(list);
+  }
+  return {{"plan", to_value(packed.plan)}, {"sections", sections}};
+}
+
 class Reader {
  public:
   Reader(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {}
@@ -67,6 +78,7 @@ class Reader {
         fail(fmt::format("{} bytes after the last section", bytes_.size() - offset_));
       }
       validate(packed);
+      check_rewritten(header, header_of(packed));
       return packed;
     } catch (const json::exception& e) {
       throw Error(ErrorCode::format, fmt::format("{}: header: {}", name_, e.what()));
@@ -170,14 +182,7 @@ void append(std::vector<std::byte>& bytes, const T& value) {
 }
 
 std::vector<std::byte> file_bytes(const Packed& packed) {
-  json sections = json::array();
-  for (const PackedDirection& direction : packed.directions) {
-    json list = json::array();
-    for (const Entry& entry : entries_of(direction))
-      list.push_back({{"name", entry.name}, {"bytes", entry.bytes}});
-    sections.push_back(list);
-  }
-  const std::string header = json{{"plan", to_value(packed.plan)}, {"sections", sections}}.dump();
+  const std::string header = header_of(packed).dump();
   std::vector<std::byte> bytes;
   bytes.reserve(preamble_bytes + header.size() + static_cast<std::size_t>(packed.bytes()));
   append(bytes, magic);

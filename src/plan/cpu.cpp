@@ -151,6 +151,19 @@ Layouts choose_layouts(const DirectionProblem& direction, int batch, int workers
 
 }  // namespace
 
+void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction,
+               const CpuDescription& cpu) {
+  const auto& choice = std::get<CpuPlan>(plan.choice);
+  const auto bytes = [&](CpuLayout layout, const MatrixSummary& matrix) {
+    return static_cast<std::int64_t>(work_of(layout, matrix, 1, cpu).bytes);
+  };
+  plan.packed_bytes = bytes(choice.w_ih, direction.w_ih) + bytes(choice.w_hh, direction.w_hh) +
+                      bytes(choice.w_hr, direction.w_hr);
+  // The directions share one, which is counted with the first.
+  const bool first = direction.layer == 0 && !direction.reverse;
+  plan.workspace_bytes = first ? workspace_bytes(problem, problem.batch, cpu.threads) : 0;
+}
+
 DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, const Device& device,
                    const CpuWishes& wishes) {
   const CpuDescription& cpu = device.cpu();
@@ -171,14 +184,7 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   result.cost.push_back({"cell update", cost.cell_update});
   result.cost.push_back({"exchange", cost.exchange});
 
-  const auto bytes = [&](CpuLayout layout, const MatrixSummary& matrix) {
-    return static_cast<std::int64_t>(work_of(layout, matrix, 1, cpu).bytes);
-  };
-  result.packed_bytes = bytes(chosen.plan.w_ih, direction.w_ih) + bytes(chosen.plan.w_hh, direction.w_hh) +
-                        bytes(chosen.plan.w_hr, direction.w_hr);
-  // The directions share one, which is counted with the first.
-  if (direction.layer == 0 && !direction.reverse)
-    result.workspace_bytes = workspace_bytes(problem, problem.batch, cpu.threads);
+  set_bytes(result, problem, direction, cpu);
   return result;
 }
 

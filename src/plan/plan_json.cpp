@@ -189,6 +189,7 @@ Plan plan_from_value(const json& j) {
     plan.problem = problem_from(j.at("problem"));
     for (const json& d : j.at("directions")) plan.directions.push_back(direction_from(d));
     check(plan);
+    check_rewritten(j, to_value(plan));
     return plan;
   } catch (const json::exception& e) {
     throw Error(ErrorCode::format, fmt::format("plan: {}", e.what()));

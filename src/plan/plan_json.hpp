@@ -9,7 +9,8 @@
 namespace sprnn {
 
 [[nodiscard]] nlohmann::json to_value(const Plan& plan);
-[[nodiscard]] Plan plan_from_value(const nlohmann::json& value);  // throws Error(format)
+// Throws Error(format), also for a field that is unknown or is not what follows from the others.
+[[nodiscard]] Plan plan_from_value(const nlohmann::json& value);
 // Throws Error(format) unless plan and problem fit together.
 void check(const Plan& plan);
 

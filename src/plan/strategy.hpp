@@ -17,6 +17,9 @@ namespace cpu {
 
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
                                  const Device& device, const CpuWishes& wishes);
+// Sets packed_bytes and workspace_bytes, which follow from the choice; of packed_bytes an estimate.
+void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction,
+               const CpuDescription& cpu);
 // Sections of the matrices that are not `none`.
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);

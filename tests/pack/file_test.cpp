@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/quote.hpp"
 #include "sprnn/engine.hpp"
@@ -292,6 +293,88 @@ TEST(HostileFile, CellsOutOfRangeAreRefused) {
   cell = good;
   cell["activations"][1]["alpha"] = 1e300;
   EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("alpha"));
+}
+
+// Every field of the header is part of the model or follows from others, but for the device that the plan was
+// made for, what was said of candidates, the counts that only a planner asks for, and choices and workspace
+// of a GPU's plan, which the engine takes as they are.
+TEST_P(File, EveryFieldOfTheHeaderIsHeldAgainstTheOthers) {
+  Parts parts(file_of(packed_lstm(GetParam())));
+  const json good = parts.header;
+  std::set<std::string> accepted;
+  const json flat = good.flatten();
+  for (const auto& [path, value] : flat.items()) {
+    json& changed = parts.header[json::json_pointer(path)];
+    if (value.is_number_integer()) {
+      changed = value.get<std::int64_t>() + 1;
+    } else if (value.is_number()) {
+      changed = value.get<double>() * 1.5 + 1.0;
+    } else if (value.is_string()) {
+      changed = value.get<std::string>() + "x";
+    } else if (value.is_boolean()) {
+      changed = !value.get<bool>();
+    } else {
+      changed = 1;  // of an empty list
+    }
+    if (refusal(parts.whole()).empty()) accepted.insert(path);
+    parts.header = good;
+  }
+  for (const std::string& path : accepted) {
+    EXPECT_THAT(path,
+                testing::ContainsRegex("^/plan/device/|/rejected/|/part$|/cell/|/choice/|/group_columns$|"
+                                       "/tile_slots$|/shared_columns/|/most_of_four$|/workspace_bytes$"));
+    if (GetParam() == std::string("cpu")) {
+      EXPECT_THAT(path, testing::Not(testing::ContainsRegex("/choice/|(packed|workspace|state)_bytes$")));
+    }
+  }
+}
+
+TEST_P(File, DerivedFieldsThatLieAreNamed) {
+  Parts parts(file_of(packed_lstm(GetParam())));
+  const json good = parts.header;
+  for (const auto& [path, name] :
+       {std::pair("/plan/state_bytes", "'/state_bytes' is '7', expected "),
+        std::pair("/plan/directions/0/us_per_step", "'/directions/0/us_per_step' is '7', expected "),
+        std::pair("/plan/directions/0/packed_bytes", "direction 0: packed_bytes is 7, expected ")}) {
+    parts.header[json::json_pointer(path)] = 7;
+    EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr(name));
+    parts.header = good;
+  }
+}
+
+TEST_P(File, UnknownAndMissingFieldsAreNamed) {
+  Parts parts(file_of(packed_lstm(GetParam())));
+  const json good = parts.header;
+  for (const std::string at : {"", "/plan", "/plan/device", "/plan/problem", "/plan/problem/directions/0",
+                               "/plan/problem/directions/0/weight_hh", "/plan/directions/0",
+                               "/plan/directions/0/choice", "/sections/0/0"}) {
+    parts.header[json::json_pointer(at)]["more"] = "text";
+    EXPECT_THAT(refusal(parts.whole()), testing::AllOf(testing::HasSubstr("more"),
+                                                       testing::ContainsRegex("no such field|unknown key")))
+        << at;
+    parts.header = good;
+  }
+  parts.header["plan"].erase("state_bytes");
+  EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("'/state_bytes' is missing, expected "));
+  // Biases come after the matrices.
+  parts.header = good;
+  std::swap(parts.header["sections"][0].front(), parts.header["sections"][0].back());
+  EXPECT_NE(refusal(parts.whole()), "");
+}
+
+// Weights under the plan of others: the counts and sizes are those of these weights.
+TEST_P(File, RoundTripsUnderThePlanOfOtherWeights) {
+  test::ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 40, .density = 0.3};
+  const Plan plan = make_plan(describe(test::random_model(spec), 1), find_device(GetParam()));
+  spec.seed = 9;
+  spec.density = 0.25;
+  const Model other = test::random_model(spec);
+  try {
+    const Packed packed = pack(other, plan);
+    EXPECT_EQ(unpack(parse_packed(file_of(packed), "other.sprnn")), other);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported) << error.what();  // a gather plan may lack room
+  }
 }
 
 // A plan that was edited by hand is refused, not packed into something else.
