@@ -29,7 +29,7 @@ constexpr int sparse_streaming = 8, sparse_whole = 8, sparse_shared = 12, sparse
 constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
 // Of the rest: where its sums are, of each gate and entry, and where its words are staged. Streamed state
 // that is staged as it comes is not kept ready for few tiles' products as otherwise.
-constexpr int rest_of_many_tiles = 20, rest_of_most_tiles = 56, rest_of_few_tiles = 14, rest_streamed = -12;
+constexpr int rest_of_many_tiles = 20, rest_of_most_tiles = 56, rest_of_few_tiles = 20, rest_streamed = -12;
 constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
 // Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
 // at least.
