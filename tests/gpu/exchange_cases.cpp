@@ -158,9 +158,15 @@ CaseResult lose_word(const ModelSpec& spec, const Wanted& wanted) {
 }
 
 CaseResult lose_arrivals(const ModelSpec& spec, const Wanted& wanted) {
-  Fixture f(spec, 20, wanted);
-  const Graph::Range ring = f.ring();
-  return survive(f, f.control(ring), 1, {"not all of its CTAs started", 0});
+  // A CTA that has seen all arrivals before they are wiped waits for words of the others instead: then again.
+  CaseResult result{};
+  for (int tries = 0; tries < 10; ++tries) {
+    Fixture f(spec, 20, wanted);
+    const Graph::Range ring = f.ring();
+    result = survive(f, f.control(ring), 1, {"not all of its CTAs started", 0});
+    if (result.note.find("for the words of the exchange") == std::string::npos) break;
+  }
+  return result;
 }
 
 // A run that was queued behind one that is given up writes NaN, until check() has reported it.

@@ -168,7 +168,7 @@ const std::vector<Wanted>& mma_detours() {
     constexpr GpuStrategy dense = GpuStrategy::dense_mma, sparse = GpuStrategy::sparse_mma;
     const auto rests = [&](Wanted wanted) {
       wanted.rests = true;
-      if (wanted.streams && wanted.wishes.group_batch < 4) wanted.device = cramped_gpu(6, 160, 12288);
+      if (wanted.streams && wanted.wishes.group_batch < 4) wanted.device = cramped_gpu(6, 168, 12288);
       return wanted;
     };
     return std::vector{rests(detour(sparse, 7, false, 1, true)),  rests(detour(sparse, 2, false, 1, true)),
