@@ -141,7 +141,9 @@ ModelSpec Wanted::sized(ModelSpec spec) const {
 }
 
 std::string to_string(const Wanted& wanted) {
-  return fmt::format("{}{}{}{}{}", to_string(*wanted.wishes.strategy), wanted.rests ? " and a rest" : "",
+  const std::string rest =
+      wanted.rests ? fmt::format(" and a rest, {} a group", wanted.wishes.group_batch.value_or(0)) : "";
+  return fmt::format("{}{}{}{}{}", to_string(*wanted.wishes.strategy), rest,
                      wanted.wishes.asks_late.value_or(false) ? ", asks late" : "",
                      wanted.wishes.row_parts.value_or(1) == 1         ? ""
                      : wanted.wishes.row_parts == wanted.wishes.warps ? ", whole rows"

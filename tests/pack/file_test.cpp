@@ -322,7 +322,7 @@ TEST_P(File, EveryFieldOfTheHeaderIsHeldAgainstTheOthers) {
   for (const std::string& path : accepted) {
     EXPECT_THAT(path,
                 testing::ContainsRegex("^/plan/device/|/rejected/|/part$|/cell/|/choice/|/group_columns$|"
-                                       "/tile_slots$|/shared_columns/|/most_of_four$|/workspace_bytes$"));
+                                       "/tile_slots$|/shared_columns/|/most_of_four$|/row_rests/|/workspace_bytes$"));
     if (GetParam() == std::string("cpu")) {
       EXPECT_THAT(path, testing::Not(testing::ContainsRegex("/choice/|(packed|workspace|state)_bytes$")));
     }
