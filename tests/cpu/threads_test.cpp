@@ -349,8 +349,6 @@ TEST(Crowding, HalvingMustPay) {
   Told large({1.0, 2.8});
   large.jobs(1000, 50);
   EXPECT_EQ(large.crowding.halvings(), 0);
-  large.jobs(100, 75);
-  EXPECT_EQ(large.crowding.halvings(), 1);
   Told single({1.0});
   single.jobs(1000, 90);
   EXPECT_EQ(single.crowding.halvings(), 0);

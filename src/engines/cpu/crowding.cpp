@@ -19,7 +19,8 @@ constexpr milliseconds shortest_hold{40}, longest_hold{320};
 constexpr milliseconds too_early{100};
 // A session that is alone stands still for less than a tenth of a window.
 constexpr double enough_slowed = 4.0 / 3.0;
-// Sharing the cores with one other session takes this many times as long, whatever a single window shows.
+// Taking turns on the cores with one other session takes this many times as long. Weights that fit the caches
+// of all cores but not of fewer take longer with fewer: LSTM 1024 at 10 % 88 us with one worker, 37 with two.
 constexpr double sharing = 2.0;
 
 }  // namespace
@@ -54,7 +55,7 @@ void Crowding::end_window(Time now, Duration running) noexcept {
     const Duration worked = running - std::min(waited_, running - Duration(1));
     const double slowed = static_cast<double>(running.count()) / static_cast<double>(worked.count());
     const double halved = costs_[next] / costs_[next - 1];
-    crowded = slowed >= enough_slowed && halved <= std::max(sharing, slowed);
+    crowded = slowed >= enough_slowed && halved <= sharing;
   }
   crowded_windows_ = crowded ? crowded_windows_ + 1 : std::max(crowded_windows_ - 1, 0);
   window_ = now;

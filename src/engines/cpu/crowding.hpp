@@ -3,9 +3,9 @@
 // Workers wait for each other, so a session that shares its cores stands still whenever one of its workers is
 // off its core, and each yield of a waiter gives away the rest of its turn. A single worker does not wait:
 // beside a process that spins on each of two cores a step of an LSTM 256 takes 8 us with one worker and 22
-// with two, beside a second session 6 and 9 (docs/cpu.md). So a session that stands still for longer than
-// fewer workers would take longer halves its workers, and looks again after a while whether it has its cores
-// back. Results have the same bits for any number of workers.
+// with two, beside a second session 6 and 9 (docs/cpu.md). So a session that stands still a quarter of its
+// time halves its workers where that can pay, and looks again after a while whether it has its cores back.
+// Results have the same bits for any number of workers.
 #pragma once
 
 #include <chrono>

@@ -46,7 +46,7 @@ struct Patience {
   microseconds spell, newcomers_spell, total;
   bool away_counts;  // in the total: the time that others have had the core
 };
-constexpr Patience within_a_job{microseconds(15), microseconds(50), microseconds(2000), false};
+constexpr Patience within_a_job{microseconds(15), microseconds(200), microseconds(2000), false};
 // The core is the caller's, or whoever wants it.
 constexpr Patience between_jobs{microseconds(0), microseconds(0), microseconds(200), true};
 // A thread that has just been started may never be called.
