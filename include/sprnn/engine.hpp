@@ -17,8 +17,8 @@ namespace sprnn {
 struct SessionOptions {
   int batch = 1;  // sequences side by side, 1 to 4096
   // 0 to 1024. 0: as many as affinity and the cgroup quota allow; engine cpu then lets those work that a
-  // direction is large enough for, while a number that was asked for works, up to one for each 16 units. Fewer
-  // work while others use the cores, where that is faster. The interpreter has one.
+  // direction is large enough for, while a number that was asked for works, up to one for each 16 units.
+  // Fewer work while others use the cores, where that is faster. The interpreter has one.
   int threads = 0;
   std::string isa{};  // cpu: "avx512", "avx2", "scalar"; empty: the best that the processor has
   int device = 0;     // cuda: which GPU

@@ -46,7 +46,7 @@ struct MmaPlan : GpuPlan {
   // Not vector-mma: a warp asks for the state of a step shortly before its product also where the weights are
   // on chip; else for that of all those at once.
   bool asks_late = false;
-  std::optional<GatherMatrix> rest;  // sparse-mma: of any mask but 2:4
+  std::optional<GatherMatrix> rest;  // sparse-mma, where it was planned for a mask that is not 2:4
   [[nodiscard]] GpuStrategy strategy() const noexcept {
     return gathered ? GpuStrategy::vector_mma : sparse ? GpuStrategy::sparse_mma : GpuStrategy::dense_mma;
   }

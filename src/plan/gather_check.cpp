@@ -14,7 +14,7 @@ using gpu::expect_in;
 using gpu::max_slots;
 
 void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units_a_cta, int gates,
-                  int word_bytes, const GpuPlan& plan) {
+                  bool half_sums, int word_bytes, const GpuPlan& plan) {
   const auto field = [&](std::string_view what) { return fmt::format("{}.{}", name, what); };
   expect(matrix.units_a_cta == units_a_cta, field("units_a_cta"), matrix.units_a_cta,
          fmt::format("{}", units_a_cta));
@@ -23,6 +23,7 @@ void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_
          "a power of two");
   expect(matrix.offset_unit == 1 || matrix.offset_unit == word_bytes, field("offset_unit"),
          matrix.offset_unit, fmt::format("1 or {}", word_bytes));
+  expect(matrix.half_sums == half_sums, field("half_sums"), matrix.half_sums ? 1 : 0, half_sums ? "1" : "0");
   const std::int64_t row_groups = plan.warps * warp_lanes / matrix.lanes;
   const std::int64_t passes = (units_a_cta * gates + row_groups - 1) / row_groups;
   expect(static_cast<std::int64_t>(matrix.passes.size()) == passes, field("passes"),
@@ -55,12 +56,13 @@ void check(const GatherPlan& plan, const Problem& problem, const DirectionProble
          "a power of two");
   const bool projects = problem.projection_size > 0;
   expect(plan.w_hr.has_value() == projects, "w_hr", plan.w_hr ? 1 : 0, projects ? "a matrix" : "no matrix");
-  const auto check_of = [&](const GatherMatrix& matrix, std::string_view name, std::int64_t units,
-                            int gates) {
-    check_matrix(matrix, name, (units + plan.ctas - 1) / plan.ctas, gates, plan.word_bytes, plan);
+  const auto check_of = [&](const GatherMatrix& matrix, std::string_view name, bool projection) {
+    const std::int64_t units = projection ? problem.projection_size : problem.hidden_size;
+    check_matrix(matrix, name, (units + plan.ctas - 1) / plan.ctas, projection ? 1 : direction.cell.gates(),
+                 sums_halves(problem, direction, projection), plan.word_bytes, plan);
   };
-  check_of(plan.w_hh, "w_hh", problem.hidden_size, direction.cell.gates());
-  if (plan.w_hr) check_of(*plan.w_hr, "w_hr", problem.projection_size, 1);
+  check_of(plan.w_hh, "w_hh", false);
+  if (plan.w_hr) check_of(*plan.w_hr, "w_hr", true);
 
   const Layout layout = make_layout(plan, problem, direction);
   check_image(layout.w_hh.image, layout.w_hh.offset_unit, "the state that w_hh reads");

@@ -126,6 +126,11 @@ std::vector<SectionSize> matrix_sections(const MatrixLayout& matrix) {
   return sizes;
 }
 
+bool sums_halves(const Problem& problem, const DirectionProblem& direction, bool projection) noexcept {
+  return problem.dtype == DType::fp16 &&
+         (projection || (direction.cell.is_bounded() && problem.projection_size == 0));
+}
+
 int pair_registers(int slots, bool wide_values, bool opaque) noexcept {
   if (!opaque) return 2 * slots;
   return slots + (wide_values ? (slots + 1) / 2 : 0);

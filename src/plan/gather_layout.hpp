@@ -106,6 +106,11 @@ struct Layout : gpu::Frame {
                                                      const DirectionProblem& direction);
 [[nodiscard]] std::vector<SectionSize> matrix_sections(const MatrixLayout& matrix);
 
+// Sums of four halves must not overflow: what W_hr reads is bounded, what W_hh reads if the cell is and
+// nothing is projected.
+[[nodiscard]] bool sums_halves(const Problem& problem, const DirectionProblem& direction,
+                               bool projection) noexcept;
+
 // Budgets: what the layout needs of a thread's registers and of a CTA's shared memory. The compiler keeps an
 // opaque pair as it is, and unpacks others: 3.5 registers a pair were seen, 2 where nothing was spilled.
 [[nodiscard]] int pair_registers(int slots, bool wide_values, bool opaque) noexcept;
@@ -117,8 +122,9 @@ struct Layout : gpu::Frame {
 // with the problem: what make_layout and all that follows rely on.
 void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction);
 // The same of one matrix of `gates` * `units_a_cta` rows a CTA, and whether its offsets reach the image.
+// `half_sums`: whether it has them.
 void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units_a_cta, int gates,
-                  int word_bytes, const GpuPlan& plan);
+                  bool half_sums, int word_bytes, const GpuPlan& plan);
 void check_image(const Image& image, int offset_unit, std::string_view name);
 
 }  // namespace sprnn::gather

@@ -113,10 +113,7 @@ GatherMatrix Fitter::matrix(bool projection, const Candidate& candidate, int off
   matrix.units_a_cta =
       divide_up(projection ? problem_.projection_size : problem_.hidden_size, candidate.ctas);
   matrix.lanes = projection ? candidate.projection_lanes : candidate.lanes;
-  // Sums of four halves must not overflow: what W_hr reads is bounded, what W_hh reads if the cell is and
-  // nothing is projected.
-  matrix.half_sums = problem_.dtype == DType::fp16 &&
-                     (projection || (direction_.cell.is_bounded() && problem_.projection_size == 0));
+  matrix.half_sums = sums_halves(problem_, direction_, projection);
   share_rows(matrix, longest(projection, candidate.ctas, matrix.units_a_cta), candidate.warps * warp_lanes);
   return matrix;
 }

@@ -26,8 +26,13 @@ void check_common(const GpuPlan& plan, const Problem& problem, const DirectionPr
   expect(plan.warps % 4 == 0, "warps", plan.warps, "a multiple of 4");
   expect_in("tile_steps", plan.tile_steps, 1, max_slots);
   expect_in("poll_wait_cycles", plan.poll_wait_cycles, tuned_poll_wait, max_slots);
-  if (plan.exchange_word == ExchangeWord::stamp)
-    expect(has_free_bit(problem, direction), "exchange_word", 0, "tag: the state leaves no bit for a stamp");
+  if (has_free_bit(problem, direction)) {
+    expect(plan.exchange_word == ExchangeWord::stamp, "exchange_word", 1,
+           "0, a stamp: the state leaves a bit for it");
+  } else {
+    expect(plan.exchange_word == ExchangeWord::tag, "exchange_word", 0,
+           "1, a tag: the state leaves no bit for a stamp");
+  }
   if (plan.in_cluster) {
     expect(plan.stamps && plan.exchange_word == ExchangeWord::stamp, "in_cluster", 1, "0 without stamps");
     expect(plan.ctas <= most_cluster_ctas, "in_cluster", 1,

@@ -118,8 +118,11 @@ class RestFitter {
   RestFitter(const Problem& problem, const DirectionProblem& direction, const GpuDescription& gpu)
       : problem_(problem), direction_(direction), gpu_(gpu) {}
 
-  // `plan` has all but its rest; what is left of the shared memory takes the pairs, then the L2.
-  void fit(MmaPlan& plan, const gpu::Image& image) {
+  // `plan` has all but its rest, whose pairs go to the L2. Returns why it has none; empty: it has.
+  [[nodiscard]] std::string fit(MmaPlan& plan, const gpu::Image& image) {
+    const std::int64_t reached = gather::offset_values * image.word_bytes;
+    if (image.plane_bytes > reached)
+      return fmt::format("needs {} bytes of state, 16-bit offsets reach {}", image.plane_bytes, reached);
     const std::vector<std::int32_t>& rows = longest(plan);
     double least = 0.0;
     std::optional<GatherMatrix> best;
@@ -128,7 +131,7 @@ class RestFitter {
       matrix.units_a_cta = plan.units_a_cta;
       matrix.lanes = lanes;
       matrix.offset_unit = image.plane_bytes > gather::offset_values ? image.word_bytes : 1;
-      matrix.half_sums = problem_.dtype == DType::fp16 && direction_.cell.is_bounded();
+      matrix.half_sums = gather::sums_halves(problem_, direction_, false);
       gather::share_rows(matrix, rows, plan.warps * warp_lanes);
       for (RowPass& pass : matrix.passes)
         pass = {0, 0, divide_up(pass.registers, gather::quad) * gather::quad};
@@ -138,12 +141,14 @@ class RestFitter {
       best = std::move(matrix);
     }
     plan.rest = std::move(best);
+    return "";
   }
 
-  // From the L2 into `room` bytes of shared memory a CTA.
+  // From the L2 into `room` bytes of shared memory a CTA, if there are any.
   static void move(MmaPlan& plan, std::int64_t room) {
-    std::int64_t quads =
-        room / gather::block_words(Place::shared, gather::quad, plan.warps * warp_lanes, false) / 4;
+    const std::int64_t quad_bytes =
+        4 * gather::block_words(Place::shared, gather::quad, plan.warps * warp_lanes, false);
+    std::int64_t quads = std::max<std::int64_t>(0, room) / quad_bytes;
     for (RowPass& pass : plan.rest->passes) {
       const auto moved = static_cast<int>(std::min<std::int64_t>(pass.l2 / gather::quad, quads));
       pass.shared = moved * gather::quad;
@@ -222,7 +227,8 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   plan.steps = {0, 0, steps};
   if (gathers) {
     plan.rest = GatherMatrix{};  // so that the image is its
-    rest.fit(plan, make_layout(plan, problem, direction).state);
+    const gpu::Image image = make_layout(plan, problem, direction).state;
+    if (std::string reason = rest.fit(plan, image); !reason.empty()) return reason;
   }
   layout = make_layout(plan, problem, direction);
   if (whole && (plan.warps - 1) * layout.w_hh.units_a_warp() >= plan.units_a_cta)
@@ -293,15 +299,16 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   // Where registers are left the compiler takes some, for loads further ahead.
   plan.registers.working = plan.registers.available - plan.registers.weights;
   plan.shared = shared_budget(layout, plan.group_batch, available);
-  const std::int64_t streamed =
-      layout.w_hh.streamed_bytes() + (layout.rest ? 4 * plan.ctas * layout.rest->block_words(Place::l2) : 0);
+  const std::int64_t rest_bytes = layout.rest ? 4 * plan.ctas * layout.rest->block_words(Place::l2) : 0;
+  const std::int64_t streamed = layout.w_hh.streamed_bytes() + rest_bytes;
   if (streamed > gpu.memory_bytes) {
     return fmt::format("needs {:.1f} GB of weights outside the chip, the device has {:.1f}",
                        static_cast<double>(streamed) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);
   }
   if (!plan.gathered && !gpu::stays_in_l2(static_cast<double>(streamed), gpu)) {
-    plan.kept_steps =
-        static_cast<int>(gpu::usable_l2_bytes(gpu) / static_cast<double>(plan.ctas * step_bytes));
+    const double room_in_l2 = gpu::usable_l2_bytes(gpu) - static_cast<double>(rest_bytes);
+    plan.kept_steps = std::clamp(static_cast<int>(room_in_l2 / static_cast<double>(plan.ctas * step_bytes)),
+                                 0, plan.steps.l2);
   }
   return "";
 }

@@ -53,13 +53,15 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     expect(plan.steps.registers == 0, "steps.registers", plan.steps.registers,
            "0 where the state is asked for late");
   }
-  const Layout layout = make_layout(plan, problem, direction);
+  // The layout takes its fields for granted.
   if (plan.rest) {
-    gather::check_matrix(*plan.rest, "rest", plan.units_a_cta, gates, layout.state.word_bytes, plan);
-    gather::check_image(layout.state, plan.rest->offset_unit, "the state that the rest reads");
+    gather::check_matrix(*plan.rest, "rest", plan.units_a_cta, gates,
+                         gather::sums_halves(problem, direction, false), bytes_of_word(plan), plan);
     for (const RowPass& pass : plan.rest->passes)
       expect(pass.registers == 0, "rest.passes.registers", pass.registers, "0");
   }
+  const Layout layout = make_layout(plan, problem, direction);
+  if (plan.rest) gather::check_image(layout.state, plan.rest->offset_unit, "the state that the rest reads");
   if (plan.asks_late) {
     const int late_steps = layout.w_hh.late_steps();
     expect(plan.steps.l2 == 0 || plan.steps.shared % late_steps == 0, "steps.shared", plan.steps.shared,

@@ -97,15 +97,10 @@ int MatrixLayout::fragments_ahead() const noexcept {
   return ahead;
 }
 
-namespace {
-
-// A pair of the rest reads all batch entries of the group at once.
 int bytes_of_word(const MmaPlan& plan) noexcept {
   if (!plan.rest) return word_bytes;
   return std::min(word_bytes, 2 * static_cast<int>(std::bit_ceil(static_cast<unsigned>(plan.group_batch))));
 }
-
-}  // namespace
 
 Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction) {
   const int bytes = bytes_of_word(plan);

@@ -24,8 +24,7 @@ inline constexpr int operand_columns = 16;  // of mma.m16n8k16, and what a fragm
 inline constexpr int weights_of_four = 2;   // neighbouring columns, that a sparse fragment holds
 inline constexpr int column_phases = 8;     // columns of a step that one phase of ldmatrix reads together
 inline constexpr int fragment_words = 4;    // 32-bit words of a lane
-inline constexpr int word_bytes = 16;       // of the image of h: 8 batch entries, a row of ldmatrix; of the
-                                            // rest's, what a pair reads
+inline constexpr int word_bytes = 16;       // of the image of h: 8 batch entries, a row of ldmatrix
 inline constexpr int held_units = 4;        // of a batch entry, in a word of the ring that a lane holds
 inline constexpr int most_tiles = 16;       // of a CTA: their sums stay in registers
 inline constexpr int most_row_parts = 2;    // or as many as warps: whole rows
@@ -109,7 +108,7 @@ struct MatrixLayout {
   [[nodiscard]] std::int64_t ring_quads(int group_batch, ExchangeWord word) const noexcept {
     return std::int64_t{column_warps()} * warp_lanes * state_quads(group_batch, word).total();
   }
-  // Positions of zeros that padding reads, one for each column of a phase.
+  // gathered: positions of zeros that padding reads, one for each column of a phase.
   [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
     return image.zeros / word_bytes + k % column_phases;
   }
@@ -148,6 +147,9 @@ struct Layout : gpu::Frame {
   MatrixLayout w_hh;
   std::optional<gather::MatrixLayout> rest;  // of its non-zeros, "w_hh.rest"
 };
+
+// Of the image of h: a pair of the rest reads all batch entries of the group at once.
+[[nodiscard]] int bytes_of_word(const MmaPlan& plan) noexcept;
 
 [[nodiscard]] Layout make_layout(const MmaPlan& plan, const Problem& problem,
                                  const DirectionProblem& direction);

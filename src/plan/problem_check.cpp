@@ -100,8 +100,12 @@ class Checker {
     if (!m.row_rests.empty() && std::ssize(m.row_rests) != rows) {
       fail(fmt::format("{}: row_rests of {} rows, expected {} or none", name, m.row_rests.size(), rows));
     }
-    for (std::size_t r = 0; r < m.row_rests.size(); ++r)
-      in_range(fmt::format("{}: row_rests[{}]", name, r), m.row_rests[r], 0, m.row_nonzeros[r]);
+    for (std::size_t r = 0; r < m.row_rests.size(); ++r) {
+      if (m.row_rests[r] < 0 || m.row_rests[r] > m.row_nonzeros[r]) {
+        fail(fmt::format("{}: row_rests[{}] is {}, expected 0 to {}", name, r, m.row_rests[r],
+                         m.row_nonzeros[r]));
+      }
+    }
     in_range(name + ": group_columns", m.group_columns, 0, rows * cols);
     in_range(name + ": tile_slots", m.tile_slots, 0, rows * cols);
   }

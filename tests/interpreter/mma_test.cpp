@@ -9,6 +9,7 @@
 
 #include "engines/reference/reference.hpp"
 #include "interpreter/support.hpp"
+#include "plan/mma_layout.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 #include "sprnn/prune.hpp"
@@ -342,6 +343,32 @@ TEST(MmaPlan, WhatDoesNotFitTheL2IsKeptThereInPart) {
 
 // The recurrent part on an H100, 2026-11-28, of sparse-mma on an H200 the day after. A guard against drift,
 // not a proof: these rows gave the prices.
+// Also where fragments fit into the L2 and the pairs beside them do not.
+TEST(MmaPlan, EveryPlanOfARestIsOneThatIsTaken) {
+  for (const char* device : {"h100", "a100"}) {
+    for (const auto& [cell, hidden] :
+         {std::pair{tanh_cell(), 5120}, {gru_cell(), 3072}, {lstm_cell(), 8192}}) {
+      for (const double density : {0.1, 0.6, 1.0}) {
+        DirectionProblem direction;
+        direction.cell = cell;
+        const std::int64_t rows = cell.gates() * hidden;
+        const auto all_rows = static_cast<std::size_t>(rows);
+        direction.w_ih = {rows, 1, std::vector<std::int32_t>(all_rows, 1), 0, 0};
+        direction.w_hh = {rows, hidden,
+                          std::vector<std::int32_t>(all_rows, static_cast<std::int32_t>(density * hidden)), 0,
+                          0};
+        direction.w_hh.most_of_four = 4;
+        direction.w_hh.row_rests.assign(all_rows, static_cast<std::int32_t>(density * density * hidden / 2));
+        const Problem problem{DType::fp16, 4, 1, hidden, 0, {direction}};
+        const Plan plan =
+            make_plan(problem, find_device(device), {{}, {.strategy = GpuStrategy::sparse_mma}});
+        SCOPED_TRACE(choice_text(plan.directions[0]));
+        EXPECT_NO_THROW(mma::check(std::get<MmaPlan>(plan.directions[0].choice), plan.problem, direction));
+      }
+    }
+  }
+}
+
 TEST(MmaPlan, StaysNearWhatWasMeasured) {
   struct Row {
     Cell cell;
