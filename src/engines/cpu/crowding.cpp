@@ -30,6 +30,8 @@ void Crowding::set_costs(std::vector<double> costs) noexcept {
   change(since_, std::min(halvings_, static_cast<int>(costs_.size()) - 1));
 }
 
+bool Crowding::can_halve() const noexcept { return costs_.size() > 1 && costs_[1] <= sharing * costs_[0]; }
+
 void Crowding::ran(const Job& job) noexcept {
   if (halvings_ > 0 && job.end - since_ >= hold_) {
     since_ = job.end;

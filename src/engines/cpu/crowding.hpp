@@ -26,6 +26,8 @@ class Crowding {
 
   // What a timestep costs, with the number of workers halved 0, 1, 2... times.
   void set_costs(std::vector<double> costs) noexcept;
+  // Whether halving them can pay at all; else nobody need tell.
+  [[nodiscard]] bool can_halve() const noexcept;
   // How often it is halved for the next job.
   [[nodiscard]] int halvings() const noexcept { return halvings_; }
   // Each job with halvings, and each without in which workers stood still; of the latter `begin` may be as

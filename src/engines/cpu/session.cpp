@@ -9,8 +9,8 @@ namespace sprnn::cpu {
 
 namespace {
 
-// A run of many timesteps is done in parts about this long: after each it may go on with more or fewer
-// workers. A part costs about 1 us to begin.
+// A run of many timesteps is done in parts about this long, where fewer workers can pay: after each it may go
+// on with more or fewer. A part costs about 1 us to begin, and on crowded cores a turn of the scheduler.
 constexpr double part_us = 2000;
 
 }  // namespace
@@ -67,6 +67,7 @@ void CpuSession::weights_changed() {
 }
 
 void CpuSession::run_direction(std::size_t direction, const DirectionRun& run) {
+  if (!crowding_.can_halve()) return run_part(direction, run);
   DirectionRun part = run;
   for (part.end = run.begin; part.end < run.end;) {
     part.begin = part.end;
@@ -83,7 +84,7 @@ void CpuSession::run_part(std::size_t direction, const DirectionRun& run) {
     team_.run(work, &task, task.shares->workers);
     // The clock takes as long as a hundredth of a short call.
     const Crowding::Duration waited = team_.waited();
-    if (waited == Crowding::Duration::zero()) return;
+    if (waited == Crowding::Duration::zero() || !crowding_.can_halve()) return;
     const Crowding::Time now = Crowding::Clock::now();
     return crowding_.ran({now - waited, now, waited});
   }

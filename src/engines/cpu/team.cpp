@@ -52,8 +52,7 @@ constexpr Patience between_jobs{microseconds(0), microseconds(0), microseconds(2
 // A thread that has just been started may never be called.
 constexpr Patience before_the_first_job{microseconds(0), microseconds(0), microseconds(0), true};
 constexpr int first_pauses = 20;
-constexpr microseconds between_moves{4000};  // of a worker to another core
-constexpr microseconds away{10};             // a longer yield: others had the core
+constexpr microseconds away{10};  // a longer yield: others had the core
 
 // Returns the first value of `word` for which done(value) holds. Adds the spells that passed before to
 // `waited`.
@@ -172,38 +171,9 @@ void Team::serve(const Start& start) noexcept {
         await(line.jobs, patience, line.newcomer, idle, [seen](std::uint32_t jobs) { return jobs != seen; });
     if (job_ == nullptr) return;
     line.waited = {};
-    leave_others_cores(start.worker);
     job_(context_, start.worker);
     arrive(start.worker, false);
   }
-}
-
-// The kernel may wake a worker on the core of one that it is to work beside, though another core is idle (of
-// a virtual machine, whose idle cores look taken): until it balances the load, 8 to 25 ms, every meeting of
-// the two needs a switch. So a worker that finds itself there excludes that core for a moment, which moves
-// it.
-void Team::leave_others_cores(int worker) noexcept {
-  Line& line = lines_[worker];
-  const int core = sched_getcpu();
-  line.core.store(core, std::memory_order_relaxed);
-  bool shared = false;
-  for (int other = 0; other < worker; ++other) {
-    shared = shared || lines_[other].core.load(std::memory_order_relaxed) == core;
-  }
-  if (!shared) return;
-  const Clock::time_point now = Clock::now();
-  if (now - line.moved < between_moves) return;
-  line.moved = now;
-  cpu_set_t all;
-  if (sched_getaffinity(0, sizeof(all), &all) != 0) return;
-  cpu_set_t left = all;
-  for (int other = 0; other < worker; ++other) {
-    const int taken = lines_[other].core.load(std::memory_order_relaxed);
-    if (taken >= 0) CPU_CLR(static_cast<std::size_t>(taken), &left);
-  }
-  if (CPU_COUNT(&left) == 0) return;
-  if (sched_setaffinity(0, sizeof(left), &left) == 0) sched_setaffinity(0, sizeof(all), &all);
-  line.core.store(sched_getcpu(), std::memory_order_relaxed);
 }
 
 void Team::call(int worker) noexcept {
@@ -226,7 +196,6 @@ void Team::run(Job job, void* context, int workers) {
     call(worker);
   }
   lines_[0].waited = {};
-  lines_[0].core.store(sched_getcpu(), std::memory_order_relaxed);
   job(context, 0);
   arrive(0, false);
   wait(0);

@@ -50,12 +50,10 @@ class Team {
     // two ahead of who reads its stamp: by its last arrive() of a job, which no wait() follows, and by the
     // one that ends the job.
     Word stamp;
-    Word jobs;                                      // that the worker was called to
-    std::uint32_t arrivals = 0;                     // the owner's copy; run()'s while the worker sleeps
-    bool newcomer = false;                          // the owner's: it was away from its core (team.cpp)
-    std::atomic<int> core{-1};                      // where the worker began its last job
-    std::chrono::steady_clock::time_point moved{};  // the owner's: when it last left another worker's core
-    std::chrono::steady_clock::duration waited{};   // the owner's: longer than a spell, within this job
+    Word jobs;                                     // that the worker was called to
+    std::uint32_t arrivals = 0;                    // the owner's copy; run()'s while the worker sleeps
+    bool newcomer = false;                         // the owner's: it was away from its core (team.cpp)
+    std::chrono::steady_clock::duration waited{};  // the owner's: longer than a spell, within this job
   };
   struct Start {
     Team* team;
@@ -68,7 +66,6 @@ class Team {
   static void* thread_main(void* start);
   void serve(const Start& start) noexcept;
   void call(int worker) noexcept;
-  void leave_others_cores(int worker) noexcept;
 
   int size_;
   std::unique_ptr<Line[]> lines_;
