@@ -55,20 +55,23 @@ void add_oracle_cases(std::vector<Case>& cases) {
       }
     }
   }
-  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
-    const Drawn d = draw(seed);
+  const auto add_drawn = [&](const std::string& what, const Drawn& d, std::uint64_t seed,
+                             GpuStrategy strategy) {
     cases.push_back(
-        {fmt::format("{} steps, batch {}{}{}{}, planned for {}: {}", d.steps, d.batch,
+        {fmt::format("{}{} steps, batch {}{}{}{}, planned for {}: {}", what, d.steps, d.batch,
                      d.lengths == Lengths::mixed ? ", lengths" : "",
                      d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
                      d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
-         [d, seed] {
+         [d, seed, strategy] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
                               d.tiny ? tiny_gpu() : find_gpu(0),
-                              {.strategy = GpuStrategy::gather, .in_cluster = in_cluster(seed)},
+                              {.strategy = strategy, .in_cluster = in_cluster(seed)},
                               {d.chunk, d.batch_first});
          }});
+  };
+  for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    add_drawn("", draw(seed), seed, GpuStrategy::gather);
   }
   // The property tests' own problems: ten times twelve, the first of each large; by the planner's own
   // strategy.
@@ -90,18 +93,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
                                  : seed % 2 == 0 ? GpuStrategy::dense_mma
                                                  : GpuStrategy::vector_mma;
     d.spec = masked_for(strategy, d.spec);
-    cases.push_back(
-        {fmt::format("{}: {} steps, batch {}{}{}{}, planned for {}: {}", to_string(strategy), d.steps,
-                     d.batch, d.lengths == Lengths::mixed ? ", lengths" : "",
-                     d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
-                     d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
-         [d, strategy, seed] {
-           const Model model = random_model(d.spec);
-           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              d.tiny ? tiny_gpu() : find_gpu(0),
-                              {.strategy = strategy, .in_cluster = in_cluster(seed)},
-                              {d.chunk, d.batch_first});
-         }});
+    add_drawn(fmt::format("{}: ", to_string(strategy)), d, seed, strategy);
   }
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     Random random(seed);
@@ -136,18 +128,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
     d.spec.hidden =
         std::min<std::int64_t>(d.spec.hidden, d.tiny ? 100 : 130);  // so that also the tiny one has a plan
     d.spec.density = std::max(d.spec.density, 0.1);
-    cases.push_back(
-        {fmt::format("sparse-mma and a rest: {} steps, batch {}{}{}{}, planned for {}: {}", d.steps, d.batch,
-                     d.lengths == Lengths::mixed ? ", lengths" : "",
-                     d.chunk > 0 ? fmt::format(", chunks of {}", d.chunk) : "",
-                     d.batch_first ? ", batch first" : "", d.tiny ? "tiny" : "here", to_string(d.spec)),
-         [d, seed] {
-           const Model model = random_model(d.spec);
-           return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              d.tiny ? tiny_gpu() : find_gpu(0),
-                              {.strategy = GpuStrategy::sparse_mma, .in_cluster = in_cluster(seed)},
-                              {d.chunk, d.batch_first});
-         }});
+    add_drawn("sparse-mma and a rest: ", d, seed, GpuStrategy::sparse_mma);
   }
   // Warps of whole rows, in clusters and through the L2.
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
