@@ -69,8 +69,8 @@ struct CompiledKernel {
 // For machines without NVRTC: compiles every kernel of a GPU plan for one architecture (compute capability:
 // 80, 90, ...) and writes cubins, PTX and manifest.json, which has the SHA-256 of each, to a directory, made
 // if there is none. Files of the same names are replaced. Needs no GPU. Throws Error(unsupported) for a plan
-// of a CPU, Error(device) without NVRTC, Error(io). SessionOptions::code_dir runs it: on its architecture the
-// cubins, on a newer one the PTX.
+// of a CPU, Error(format) for one whose fields do not agree, Error(device) without NVRTC, Error(io).
+// SessionOptions::code_dir runs it: on its architecture the cubins, on a newer one the PTX.
 std::vector<CompiledKernel> compile_code(const Plan& plan, int compute_capability,
                                          const std::filesystem::path& directory);
 

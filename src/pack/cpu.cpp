@@ -42,20 +42,6 @@ std::size_t sections_of(CpuLayout layout) {
   return layout == CpuLayout::none ? 0 : layout == CpuLayout::dense ? 1 : 3;
 }
 
-// A plan may come from a file.
-void check_layout(const Part& part) {
-  const bool absent = part.shape.rows() == 0;
-  if (absent != (part.layout == CpuLayout::none)) {
-    throw Error(ErrorCode::format, fmt::format("{}: layout {} for a matrix that is {}", part.name,
-                                               to_string(part.layout), absent ? "absent" : "present"));
-  }
-  if (part.layout != CpuLayout::dense && part.shape.cols > max_indexed_cols) {
-    throw Error(ErrorCode::format,
-                fmt::format("{}: layout {} takes up to {} columns, the matrix has {}", part.name,
-                            to_string(part.layout), max_indexed_cols, part.shape.cols));
-  }
-}
-
 }  // namespace
 
 DirectionShapes shapes_of(const Problem& problem, const DirectionPlan& plan) {
@@ -71,7 +57,6 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan, c
   const std::array<const Matrix*, 3> matrices = {&weights.w_ih, &weights.w_hh, &weights.w_hr};
   const std::array<Part, 3> parts = parts_of(problem, plan);
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    check_layout(parts[i]);
     pack_matrix(*matrices[i], parts[i].shape, parts[i].layout, parts[i].name, sections);
   }
   return sections;
@@ -80,7 +65,6 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan, c
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem) {
   std::size_t expected = 0;
   for (const Part& part : parts_of(problem, plan)) {
-    check_layout(part);
     expected += sections_of(part.layout);
     validate_matrix(view_matrix(sections, part.shape, part.layout, part.name), problem.dtype, part.name,
                     *part.summary);

@@ -19,8 +19,6 @@ inline constexpr int column_step = 4;
 inline constexpr int row_step = 8;
 inline constexpr int tile_step = 6;
 
-inline constexpr std::int64_t max_indexed_cols = 65536;  // column numbers are 16 bits wide
-
 // Six slots: bits 5 k to 5 k + 4 of offsets[lane] say which column of its window slot k takes for the lane.
 struct TileBlock {
   std::uint32_t offsets[cpu_group_rows];

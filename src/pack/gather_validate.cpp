@@ -134,7 +134,6 @@ void validate(const std::vector<Section>& sections, const DirectionPlan& directi
               const Problem& problem) {
   const GatherPlan& plan = std::get<GatherPlan>(direction_plan.choice);
   const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
-  check(plan, problem, direction);
   gpu::check_sizes(sections, section_sizes(plan, problem, direction));
 
   const View view = make_view(sections, plan, problem, direction);

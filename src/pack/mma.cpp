@@ -158,7 +158,6 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& directi
                           const Problem& problem) {
   const MmaPlan& plan = std::get<MmaPlan>(direction_plan.choice);
   const DirectionProblem& direction = gpu::problem_of(direction_plan, problem);
-  check(plan, problem, direction);  // it may come from a file
   const Layout layout = make_layout(plan, problem, direction);
   std::vector<Section> sections = gpu::make_sections(section_sizes(plan, problem, direction));
   std::vector<std::int32_t> unit_map(static_cast<size_t>(layout.positions()), -1);

@@ -115,9 +115,9 @@ Packed pack(const Model& model, const Plan& plan) {
   sprnn::validate(model);
   const Problem given = describe(model, plan.problem.batch);
   check_same_shapes(plan.problem, given);
-  check(plan);
   Packed packed{plan, {}};
   packed.plan.problem = given;  // the counts of these weights
+  check(packed.plan);           // it may come from a file
   std::size_t i = 0;
   for (const Layer& layer : model.layers) {
     for (const Direction& direction : layer.directions) {
@@ -160,7 +160,6 @@ Model unpack(const Packed& packed) {
 
 void validate(const Packed& packed) {
   const Problem& problem = packed.plan.problem;
-  check(problem, ErrorCode::format);
   check(packed.plan);
   if (packed.directions.size() != problem.directions.size()) {
     throw Error(ErrorCode::format, fmt::format("{} directions are packed, the plan has {}",

@@ -151,6 +151,23 @@ Layouts choose_layouts(const DirectionProblem& direction, int batch, int workers
 
 }  // namespace
 
+void check(const CpuPlan& plan, const Problem&, const DirectionProblem& direction) {
+  const auto check_layout = [](const char* name, CpuLayout layout, const MatrixSummary& matrix) {
+    const bool absent = matrix.rows == 0;
+    if (absent != (layout == CpuLayout::none)) {
+      throw Error(ErrorCode::format, fmt::format("{}: layout {} for a matrix that is {}", name,
+                                                 to_string(layout), absent ? "absent" : "present"));
+    }
+    if (layout != CpuLayout::dense && matrix.cols > max_indexed_cols) {
+      throw Error(ErrorCode::format, fmt::format("{}: layout {} takes up to {} columns, the matrix has {}",
+                                                 name, to_string(layout), max_indexed_cols, matrix.cols));
+    }
+  };
+  check_layout("w_ih", plan.w_ih, direction.w_ih);
+  check_layout("w_hh", plan.w_hh, direction.w_hh);
+  check_layout("w_hr", plan.w_hr, direction.w_hr);
+}
+
 void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction,
                const CpuDescription& cpu) {
   const auto& choice = std::get<CpuPlan>(plan.choice);

@@ -6,6 +6,7 @@
 #include "plan/gather_balance.hpp"
 #include "plan/gather_layout.hpp"
 #include "plan/gpu_check.hpp"
+#include "plan/strategy.hpp"
 
 namespace sprnn::gather {
 

@@ -118,11 +118,8 @@ struct Layout : gpu::Frame {
 [[nodiscard]] SharedBudget shared_budget(const Layout& layout, int group_batch,
                                          std::int64_t available) noexcept;
 
-// Throws Error(format) that names the field, unless every field is in range, agrees with the others and
-// with the problem: what make_layout and all that follows rely on.
-void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction);
-// The same of one matrix of `gates` * `units_a_cta` rows a CTA, and whether its offsets reach the image.
-// `half_sums`: whether it has them.
+// Of the strategy's check: one matrix of `gates` * `units_a_cta` rows a CTA, and whether its offsets reach
+// the image. `half_sums`: whether it has them.
 void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units_a_cta, int gates,
                   bool half_sums, int word_bytes, const GpuPlan& plan);
 void check_image(const Image& image, int offset_unit, std::string_view name);

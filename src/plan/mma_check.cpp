@@ -5,6 +5,7 @@
 
 #include "plan/gpu_check.hpp"
 #include "plan/mma_layout.hpp"
+#include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::mma {

@@ -170,8 +170,4 @@ struct Layout : gpu::Frame {
 [[nodiscard]] std::string missing(const Problem& problem, const DirectionProblem& direction,
                                   GpuStrategy strategy);
 
-// Throws Error(format) that names the field, unless every field is in range, agrees with the others and
-// with the problem: what make_layout and all that follows rely on.
-void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction);
-
 }  // namespace sprnn::mma

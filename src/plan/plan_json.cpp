@@ -116,7 +116,6 @@ Problem problem_from(const json& j) {
                                   value_at<bool>(d, "peephole"), matrix_from(d.at("weight_ih")),
                                   matrix_from(d.at("weight_hh")), matrix_from(d.at("weight_hr"))});
   }
-  check(problem, ErrorCode::format);
   return problem;
 }
 
@@ -214,9 +213,26 @@ void check_fits(const std::string& name, const GpuPlan& plan, const GpuDescripti
   }
 }
 
+// Its strategy's choices, each for itself and with the problem.
+void check_choice(const std::string& name, const DirectionPlan& plan, const Problem& problem,
+                  const DirectionProblem& direction) {
+  try {
+    if (const auto* choice = std::get_if<CpuPlan>(&plan.choice)) {
+      cpu::check(*choice, problem, direction);
+    } else if (const auto* mma = std::get_if<MmaPlan>(&plan.choice)) {
+      mma::check(*mma, problem, direction);
+    } else {
+      gather::check(std::get<GatherPlan>(plan.choice), problem, direction);
+    }
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("{}: {}", name, error.what()));
+  }
+}
+
 }  // namespace
 
 void check(const Plan& plan) {
+  check(plan.problem, ErrorCode::format);
   const auto fail = [](const std::string& message) { throw Error(ErrorCode::format, message); };
   if (plan.directions.size() != plan.problem.directions.size()) {
     fail(fmt::format("{} directions are planned, the problem has {}", plan.directions.size(),
@@ -232,7 +248,9 @@ void check(const Plan& plan) {
     if (d.is_gpu() != plan.device.is_gpu()) {
       fail(fmt::format("direction {}: its strategy does not run on device '{}'", i, plan.device.name));
     }
-    if (d.is_gpu()) check_fits(fmt::format("direction {}", i), d.gpu(), plan.device.gpu());
+    const std::string name = fmt::format("direction {}", i);
+    check_choice(name, d, plan.problem, p);
+    if (d.is_gpu()) check_fits(name, d.gpu(), plan.device.gpu());
   }
 }
 

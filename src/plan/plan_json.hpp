@@ -11,7 +11,8 @@ namespace sprnn {
 [[nodiscard]] nlohmann::json to_value(const Plan& plan);
 // Throws Error(format), also for a field that is unknown or is not what follows from the others.
 [[nodiscard]] Plan plan_from_value(const nlohmann::json& value);
-// Throws Error(format) unless plan and problem fit together.
+// Throws Error(format) that names the field, unless the problem can be one and plan and problem fit together:
+// what pack and the engines' code rely on.
 void check(const Plan& plan);
 
 }  // namespace sprnn

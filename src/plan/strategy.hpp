@@ -17,10 +17,13 @@ namespace cpu {
 
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
                                  const Device& device, const CpuWishes& wishes);
+// Throws Error(format) that names the field, unless the choice is one for the direction: what pack and all
+// that follows rely on. `problem` has been checked.
+void check(const CpuPlan& plan, const Problem& problem, const DirectionProblem& direction);
 // Sets packed_bytes and workspace_bytes, which follow from the choice; of packed_bytes an estimate.
 void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction,
                const CpuDescription& cpu);
-// Sections of the matrices that are not `none`.
+// Sections of the matrices that are not `none`. The plan has been checked, here and below.
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 // Throws Error(format): everything the engine relies on. `problem` has been validated.
@@ -40,9 +43,10 @@ void from_json(const nlohmann::json& json, CpuPlan& plan);  // throws Error(form
 
 namespace gather {
 
-// The same six, for GatherPlan.
+// The same, for GatherPlan.
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
                                  const Device& device, const GpuWishes& wishes);
+void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction);
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
@@ -61,6 +65,7 @@ namespace mma {
 // The same, for MmaPlan: of dense-mma, sparse-mma or vector-mma.
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
                                  const Device& device, const GpuWishes& wishes, GpuStrategy strategy);
+void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction);
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);

@@ -12,6 +12,7 @@
 #include "engines/cuda/kernel_cache.hpp"
 #include "sprnn/cuda.hpp"
 #include "sprnn/error.hpp"
+#include "support/expect_error.hpp"
 #include "support/random_model.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -71,6 +72,9 @@ TEST(CompileCode, RefusesWhatEngineCudaDoesNotRun) {
   Cell clipped = lstm_cell();
   clipped.clip = 3.0F;
   EXPECT_THROW((void)compile_code(small_plan(clipped), 90, folder.path() / "code"), Error);
+  Plan changed = make_plan(plan.problem, find_device("h100"), {{}, {.strategy = GpuStrategy::gather}});
+  std::get<GatherPlan>(changed.directions[0].choice).w_hh.lanes = 0;
+  EXPECT_ERROR(compile_code(changed, 90, folder.path() / "code"), ErrorCode::format, "w_hh.lanes is 0");
   EXPECT_FALSE(fs::exists(folder.path() / "code"));
 }
 

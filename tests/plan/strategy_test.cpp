@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <limits>
+#include <nlohmann/json.hpp>
+
 #include "sprnn/error.hpp"
 #include "sprnn/plan.hpp"
 #include "support/random_model.hpp"
@@ -166,6 +170,81 @@ TEST(Strategy, ARingInSharedMemoryIsCounted) {
   }
   EXPECT_GT(clusters, 10);
   EXPECT_GT(others, 0);
+}
+
+// What plan_from_json says of a plan whose choice has another value at `field`.
+std::string refusal(const Plan& plan, const std::string& field, const nlohmann::json& value) {
+  nlohmann::json changed = nlohmann::json::parse(to_json(plan));
+  changed["directions"][0]["choice"].at(nlohmann::json::json_pointer(field)) = value;
+  try {
+    (void)plan_from_json(changed.dump());
+    return "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::format) << error.what();
+    return error.what();
+  }
+}
+
+std::vector<Plan> plans_of_every_strategy() {
+  std::vector<Plan> plans{plan_for({.cell = lstm_cell(), .hidden = 40, .projection = 12, .density = 0.3}, 3)};
+  const ModelSpec spec{.cell = gru_cell(), .dtype = DType::fp16, .hidden = 100, .density = 0.5};
+  for (const GpuStrategy strategy :
+       {GpuStrategy::gather, GpuStrategy::dense_mma, GpuStrategy::sparse_mma, GpuStrategy::vector_mma})
+    plans.push_back(plan_for(spec, 3, {.strategy = strategy}));
+  return plans;
+}
+
+// A plan's JSON may come from anywhere: whoever reads it, to compile code for it or to look at it, divides by
+// its numbers and takes them as sizes.
+TEST(HostilePlan, EachNumberOfTheChoiceIsRefusedByName) {
+  for (const Plan& plan : plans_of_every_strategy()) {
+    const nlohmann::json choice = nlohmann::json::parse(to_json(plan))["directions"][0]["choice"];
+    SCOPED_TRACE(to_string(plan.directions[0].choice.index() == 1
+                               ? GpuStrategy::gather
+                               : std::get<MmaPlan>(plan.directions[0].choice).strategy()));
+    const nlohmann::json flat = choice.flatten();
+    for (const auto& [path, value] : flat.items()) {
+      if (!value.is_number_integer()) continue;
+      std::string name = path;
+      while (std::isdigit(static_cast<unsigned char>(name.back())) != 0) name.erase(name.rfind('/'));
+      name.erase(0, name.rfind('/') + 1);
+      for (const int bad : {-1, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()}) {
+        // Measured by the session; more shared memory than is needed.
+        if (name == "poll_wait_cycles" && bad == tuned_poll_wait) continue;
+        if (path == "/shared/available" && bad > 0) continue;
+        EXPECT_THAT(refusal(plan, path, bad), HasSubstr(name)) << path << " = " << bad;
+      }
+    }
+    for (const char* field : {"groups", "group_batch", "passes", "ctas", "warps", "tile_steps"}) {
+      EXPECT_THAT(refusal(plan, std::string("/") + field, 0), HasSubstr(std::string(field) + " is 0"));
+    }
+  }
+}
+
+TEST(HostilePlan, WhatAStrategyDividesByIsRefusedByName) {
+  const std::vector<Plan> plans = plans_of_every_strategy();
+  for (const char* matrix : {"w_hh", "w_hr"}) {
+    for (const char* field : {"units_a_cta", "lanes", "parts", "offset_unit"}) {
+      EXPECT_THAT(
+          refusal(plans[0], std::string("/") + matrix + "/" + field, 0),
+          HasSubstr(std::string("direction 0: GPU plan: ") + matrix + "." + field + " is 0, expected"));
+    }
+  }
+  EXPECT_THAT(refusal(plans[1], "/word_bytes", 0), HasSubstr("word_bytes is 0, expected"));
+  for (std::size_t i = 2; i < plans.size(); ++i) {
+    EXPECT_THAT(refusal(plans[i], "/units_a_cta", 0), HasSubstr("units_a_cta is 0, expected"));
+    EXPECT_THAT(refusal(plans[i], "/row_parts", 0), HasSubstr("row_parts is 0, expected"));
+    EXPECT_THAT(refusal(plans[i], "/steps", {0, 0, 0}), HasSubstr("steps is 0, expected"));
+  }
+  EXPECT_THAT(refusal(plans[3], "/rest/lanes", 0), HasSubstr("rest.lanes is 0, expected"));
+}
+
+TEST(HostilePlan, ALayoutOfTheCpuForAnAbsentMatrixIsRefusedByName) {
+  const ModelSpec spec{.cell = lstm_cell(), .hidden = 20};
+  const Plan plan = make_plan(describe(test::random_model(spec), 1), find_device("cpu"));
+  EXPECT_THAT(refusal(plan, "/w_hh", "none"),
+              HasSubstr("direction 0: w_hh: layout none for a matrix that is"));
+  EXPECT_THAT(refusal(plan, "/w_hr", "row"), HasSubstr("w_hr: layout row for a matrix that is absent"));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "base/sha256.hpp"
 #include "engines/cuda/compiler.hpp"
+#include "plan/plan_json.hpp"
 #include "sprnn/cuda.hpp"
 #include "sprnn/error.hpp"
 #include "sprnn/version.hpp"
@@ -145,6 +146,7 @@ std::vector<CompiledKernel> compile_code(const Plan& plan, int compute_capabilit
   if (std::string missing = cuda::missing_cell(plan.problem); !missing.empty()) {
     throw Error(ErrorCode::unsupported, "engine cuda " + missing);
   }
+  check(plan);
   std::error_code error;
   std::filesystem::create_directory(directory, error);
   if (error) throw Error(ErrorCode::io, fmt::format("{}: {}", directory.string(), error.message()));
