@@ -160,12 +160,21 @@ class ValueCheck {
                        to_string(dtype_)));
     }
   }
-  void finish() const {
+  // What the layout tells beside: columns of a group that hold a non-zero, slots that hold one.
+  void count_column(bool used) { columns_ += used ? 1 : 0; }
+  void count_slot(bool used) { slots_ += used ? 1 : 0; }
+  void finish(CpuLayout layout) const {
     for (std::size_t row = 0; row < nonzeros_.size(); ++row) {
       if (nonzeros_[row] != summary_.row_nonzeros[row])
         fail(fmt::format("row {} has {} non-zeros, the plan's problem says {}", row, nonzeros_[row],
                          summary_.row_nonzeros[row]));
     }
+    const auto same = [&](const char* count, std::int64_t found, std::int64_t said) {
+      if (found != said) fail(fmt::format("{} is {}, the plan's problem says {}", count, found, said));
+    };
+    if (layout == CpuLayout::dense || layout == CpuLayout::columns)
+      same("group_columns", columns_, summary_.group_columns);
+    if (layout == CpuLayout::tile) same("tile_slots", slots_, summary_.tile_slots);
   }
   [[noreturn]] void fail(const std::string& message) const {
     throw Error(ErrorCode::format, fmt::format("{}: {}", name_, message));
@@ -176,6 +185,7 @@ class ValueCheck {
   std::string name_;
   const MatrixSummary& summary_;
   std::vector<std::int32_t> nonzeros_;
+  std::int64_t columns_ = 0, slots_ = 0;
 };
 
 void validate_groups(const MatrixView& view, ValueCheck& check) {
@@ -197,6 +207,7 @@ void validate_groups(const MatrixView& view, ValueCheck& check) {
         previous = view.shape.cols;  // nothing but padding may follow
       else
         previous = column;
+      bool used = false;
       for (std::int64_t lane = 0; lane < cpu_group_rows; ++lane) {
         const float value = view.values[i * cpu_group_rows + lane];
         if ((padding || first + lane >= last) && is_nonzero(value)) {
@@ -204,7 +215,9 @@ void validate_groups(const MatrixView& view, ValueCheck& check) {
                                  value, lane, column));
         }
         check(value, first + lane, column);
+        used = used || is_nonzero(value);
       }
+      check.count_column(used);
     }
   });
 }
@@ -221,6 +234,7 @@ void validate_tile(const MatrixView& view, ValueCheck& check) {
           check.fail(fmt::format("block {}: slot {} reads from column {}, the matrix has {}", b, k, window,
                                  view.shape.cols));
         }
+        bool used = false;
         for (std::int64_t lane = 0; lane < cpu_group_rows; ++lane) {
           const std::int64_t offset = block.offsets[lane] >> (5 * k) & 31U;
           const float value = block.values[k][lane];
@@ -237,7 +251,9 @@ void validate_tile(const MatrixView& view, ValueCheck& check) {
           }
           previous[lane] = column;
           check(value, first + lane, column);
+          used = true;
         }
+        check.count_slot(used);
       }
       for (const std::uint32_t offsets : block.offsets) {
         if (offsets >> 30 != 0) check.fail(fmt::format("block {}: unused bits of the offsets are set", b));
@@ -343,7 +359,7 @@ void validate_matrix(const MatrixView& view, DType dtype, const std::string& nam
       validate_row(view, check);
       break;
   }
-  check.finish();
+  check.finish(view.layout);
 }
 
 void unpack_matrix(const MatrixView& view, Matrix& matrix) {

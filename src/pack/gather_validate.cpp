@@ -140,7 +140,7 @@ void validate(const std::vector<Section>& sections, const DirectionPlan& directi
   gpu::check_maps(sections, view.layout);
   check_matrix(view.w_hh, direction.w_hh.row_nonzeros, problem.dtype);
   if (view.w_hr) check_matrix(*view.w_hr, direction.w_hr.row_nonzeros, problem.dtype);
-  gpu::check_input(sections, plan.w_ih, direction.w_ih, problem.dtype);
+  gpu::check_input(sections, plan.w_ih, direction, problem.dtype);
 }
 
 }  // namespace sprnn::gather

@@ -64,9 +64,35 @@ void unpack_values(const std::vector<Section>& sections, InputStorage storage, D
   }
 }
 
+// Counts MatrixSummary::group_columns, row by row.
+class GroupColumns {
+ public:
+  GroupColumns(std::int64_t rows_a_gate, std::int64_t columns)
+      : rows_a_gate_(rows_a_gate), used_(static_cast<size_t>(columns), 0) {}
+
+  // One for each column, to be set where the row has a non-zero.
+  [[nodiscard]] std::uint8_t* begin_row(std::int64_t row) {
+    if (row % rows_a_gate_ % cpu_group_rows == 0) end_group();
+    return used_.data();
+  }
+  [[nodiscard]] std::int64_t total() {
+    end_group();
+    return total_;
+  }
+
+ private:
+  void end_group() {
+    total_ += std::count(used_.begin(), used_.end(), 1);
+    std::fill(used_.begin(), used_.end(), 0);
+  }
+
+  std::int64_t rows_a_gate_, total_ = 0;
+  std::vector<std::uint8_t> used_;
+};
+
 template <class Bits>
 void check_values(const std::vector<Section>& sections, InputStorage storage, const MatrixSummary& w_ih,
-                  DType dtype) {
+                  DType dtype, GroupColumns& group) {
   const char* name = storage == InputStorage::dense ? "w_ih.dense" : "w_ih.values";
   const Section& values = find_section(sections, name);
   const Bits* bits = values.as<Bits>();
@@ -77,7 +103,9 @@ void check_values(const std::vector<Section>& sections, InputStorage storage, co
     for (size_t row = 0; row < w_ih.row_nonzeros.size(); ++row) {
       std::int32_t count = 0;
       const Bits* begin = bits + row * static_cast<size_t>(w_ih.cols);
+      std::uint8_t* used = group.begin_row(static_cast<std::int64_t>(row));
       for (std::int64_t column = 0; column < w_ih.cols; ++column) count += begin[column] != 0 ? 1 : 0;
+      for (std::int64_t column = 0; column < w_ih.cols; ++column) used[column] |= begin[column] != 0 ? 1 : 0;
       if (count == w_ih.row_nonzeros[row]) continue;
       refuse("{}: row {} has {} non-zeros, expected {}", name, row, count, w_ih.row_nonzeros[row]);
     }
@@ -91,12 +119,14 @@ void check_values(const std::vector<Section>& sections, InputStorage storage, co
       refuse("w_ih.row_begin[{}] is {}, expected {}", row, row_begin[row], expected);
     if (row == w_ih.row_nonzeros.size()) break;
     std::int64_t next_column = 0;
+    std::uint8_t* used = group.begin_row(static_cast<std::int64_t>(row));
     for (const std::int64_t end = expected + w_ih.row_nonzeros[row]; expected < end; ++expected) {
       const std::int64_t column = columns[expected];
       if (column < next_column || column >= w_ih.cols) {
         refuse("w_ih.columns[{}] is {}, expected {} to {}", expected, column, next_column, w_ih.cols - 1);
       }
       if (bits[expected] == 0) refuse("w_ih.values[{}] is zero, expected a non-zero", expected);
+      used[column] = 1;
       next_column = column + 1;
     }
   }
@@ -183,10 +213,17 @@ void check_maps(const std::vector<Section>& sections, const Frame& frame) {
   check_map("output_map", {maps.outputs, static_cast<size_t>(frame.state.positions)}, frame.outputs);
 }
 
-void check_input(const std::vector<Section>& sections, InputStorage storage, const MatrixSummary& w_ih,
-                 DType dtype) {
-  if (dtype == DType::fp32) return check_values<std::uint32_t>(sections, storage, w_ih, dtype);
-  check_values<std::uint16_t>(sections, storage, w_ih, dtype);
+void check_input(const std::vector<Section>& sections, InputStorage storage,
+                 const DirectionProblem& direction, DType dtype) {
+  const MatrixSummary& w_ih = direction.w_ih;
+  GroupColumns columns(w_ih.rows / direction.cell.gates(), w_ih.cols);
+  if (dtype == DType::fp32) {
+    check_values<std::uint32_t>(sections, storage, w_ih, dtype, columns);
+  } else {
+    check_values<std::uint16_t>(sections, storage, w_ih, dtype, columns);
+  }
+  if (const std::int64_t found = columns.total(); found != w_ih.group_columns)
+    refuse("w_ih: group_columns is {}, expected {}", w_ih.group_columns, found);
 }
 
 }  // namespace sprnn::gpu

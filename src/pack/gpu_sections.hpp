@@ -45,7 +45,7 @@ template <class... Args>
 void check_sizes(const std::vector<Section>& sections, const std::vector<SectionSize>& expected);
 // Every unit once, and -1 in the other places.
 void check_maps(const std::vector<Section>& sections, const Frame& frame);
-void check_input(const std::vector<Section>& sections, InputStorage storage, const MatrixSummary& w_ih,
-                 DType dtype);
+void check_input(const std::vector<Section>& sections, InputStorage storage,
+                 const DirectionProblem& direction, DType dtype);
 
 }  // namespace sprnn::gpu

@@ -29,6 +29,7 @@ class Checker {
         last_tile_(static_cast<size_t>(layout_.image.positions), -1),
         nonzeros_(summary.row_nonzeros.size(), 0) {
     if (view.rest) twos_.resize(nonzeros_.size() * fours_a_row());
+    if (layout_.gathered) tile_columns_.resize(static_cast<size_t>(layout_.ctas * layout_.tiles));
   }
 
   void run() {
@@ -43,6 +44,9 @@ class Checker {
       if (nonzeros_[row] != expected)
         refuse("w_hh: row {} has {} non-zeros, expected {}", row, nonzeros_[row], expected);
     }
+    if (layout_.gathered) check_shared_columns();
+    if (layout_.sparse && !view_.rest && !summary_.row_rests.empty())
+      refuse("w_hh: the problem has row_rests, expected none: no row has more than two of four");
     if (!view_.rest) return;
     gather::check_matrix(*view_.rest, rests, dtype_);
     check_rest();
@@ -67,12 +71,25 @@ class Checker {
       std::int64_t& last = last_tile_[static_cast<size_t>(position)];
       if (last == tile) fail(at, "column {} reads position {} a second time", k, position);
       last = tile;
+      ++tile_columns_[static_cast<size_t>(tile)];
     }
     // Of an odd number of tiles the last has half a word to spare.
     if (at.tile % 2 == 1 || at.tile + 1 < layout_.tiles) return;
     for (int lane = 0; lane < warp_lanes; ++lane) {
       if (view_.in(at)[layout_.column_half(at, lane) + 1] != 0)
         fail(at, "lane {}: the spare half word is not zero", lane);
+    }
+  }
+
+  // A tile has the columns of the units that share them.
+  void check_shared_columns() const {
+    const int sharing = mma_sharing_units(layout_.gates);
+    for (size_t block = 0; block < summary_.shared_columns.size(); ++block) {
+      const int unit = static_cast<int>(block) * sharing, cta = unit / layout_.units_a_cta;
+      const int tile = cta * layout_.tiles + unit % layout_.units_a_cta / sharing;
+      const std::int32_t found = tile_columns_[static_cast<size_t>(tile)];
+      if (found != summary_.shared_columns[block])
+        refuse("w_hh: shared_columns[{}] is {}, expected {}", block, summary_.shared_columns[block], found);
     }
   }
 
@@ -143,9 +160,10 @@ class Checker {
   const MatrixLayout& layout_;
   const MatrixSummary& summary_;
   DType dtype_;
-  std::vector<std::int64_t> last_tile_;  // [position]: the last that read it
-  std::vector<std::int32_t> nonzeros_;   // [row]
-  std::vector<std::uint8_t> twos_;       // [row][four columns]: those that fragments have; only beside a rest
+  std::vector<std::int64_t> last_tile_;     // [position]: the last that read it
+  std::vector<std::int32_t> nonzeros_;      // [row]
+  std::vector<std::int32_t> tile_columns_;  // [CTA][tile]: how many it has; only where each has its own
+  std::vector<std::uint8_t> twos_;  // [row][four columns]: those that fragments have; only beside a rest
 };
 
 }  // namespace
@@ -159,7 +177,7 @@ void validate(const std::vector<Section>& sections, const DirectionPlan& directi
   gpu::check_maps(sections, view.layout);
   check_positions(view);
   Checker(view, direction.w_hh, problem.dtype).run();
-  gpu::check_input(sections, plan.w_ih, direction.w_ih, problem.dtype);
+  gpu::check_input(sections, plan.w_ih, direction, problem.dtype);
 }
 
 }  // namespace sprnn::mma

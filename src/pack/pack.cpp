@@ -81,15 +81,6 @@ std::vector<Section> pack_sections(const Direction& weights, const DirectionPlan
   return gather::pack(weights, plan, problem);
 }
 
-// The sizes that the plan states of a direction follow from the rest of it and from what is packed.
-void set_bytes(DirectionPlan& plan, const PackedDirection& packed, const Problem& problem,
-               const DirectionProblem& direction, const Device& device) {
-  if (!plan.is_gpu()) return cpu::set_bytes(plan, problem, direction, device.cpu());
-  plan.packed_bytes = 0;
-  for (const Section& section : packed.sections)
-    plan.packed_bytes += static_cast<std::int64_t>(section.size());
-}
-
 }  // namespace
 
 const Section& PackedDirection::section(std::string_view name) const {
@@ -127,7 +118,7 @@ Packed pack(const Model& model, const Plan& plan) {
       out.b_ih = direction.b_ih;
       out.b_hh = direction.b_hh;
       out.peephole = direction.peephole;
-      set_bytes(packed.plan.directions[i], out, given, given.directions[i], plan.device);
+      set_bytes(packed.plan, i);
       ++i;
     }
   }
@@ -182,16 +173,9 @@ void validate(const Packed& packed) {
     } else {
       gather::validate(direction.sections, choice, problem);
     }
-    DirectionPlan right = choice;
-    set_bytes(right, direction, problem, p, packed.plan.device);
-    const auto same = [&](const char* name, std::int64_t found, std::int64_t expected) {
-      if (found == expected) return;
-      throw Error(ErrorCode::format,
-                  fmt::format("direction {}: {} is {}, expected {}", i, name, found, expected));
-    };
-    same("packed_bytes", choice.packed_bytes, right.packed_bytes);
-    same("workspace_bytes", choice.workspace_bytes, right.workspace_bytes);
   }
+  check_bytes(packed.plan);
+  check_counts(problem);
 }
 
 std::vector<PackFigure> pack_report(const Packed& packed, std::size_t direction) {

@@ -34,12 +34,14 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
                             problem.batch, device.name, first.candidate, first.reason));
   }
   DirectionPlan chosen = ranking.take(direction);
-  const GatherPlan& best = std::get<GatherPlan>(chosen.choice);
-  for (const SectionSize& section : section_sizes(best, problem, direction)) {
-    chosen.packed_bytes += section.bytes;
-  }
-  chosen.workspace_bytes = gpu::workspace_bytes(best, make_layout(best, problem, direction), problem);
+  set_bytes(chosen, problem, direction);
   return chosen;
+}
+
+void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction) {
+  const GatherPlan& choice = std::get<GatherPlan>(plan.choice);
+  plan.packed_bytes = gpu::total_bytes(section_sizes(choice, problem, direction));
+  plan.workspace_bytes = gpu::workspace_bytes(choice, make_layout(choice, problem, direction), problem);
 }
 
 }  // namespace sprnn::gather

@@ -1,6 +1,7 @@
 #include "plan/gpu_layout.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "plan/gather_layout.hpp"
 #include "plan/mma_layout.hpp"
@@ -81,6 +82,11 @@ std::vector<SectionSize> input_sections(InputStorage storage, const Problem& pro
   return {{"w_ih.row_begin", 8 * (w_ih.rows + 1)},
           {"w_ih.columns", 4 * w_ih.nonzeros()},
           {"w_ih.values", element * w_ih.nonzeros()}};
+}
+
+std::int64_t total_bytes(const std::vector<SectionSize>& sections) noexcept {
+  return std::accumulate(sections.begin(), sections.end(), std::int64_t{0},
+                         [](std::int64_t sum, const SectionSize& section) { return sum + section.bytes; });
 }
 
 std::int64_t workspace_bytes(const GpuPlan& plan, const Frame& frame, const Problem& problem) {

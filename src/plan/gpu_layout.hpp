@@ -86,6 +86,7 @@ struct SectionSize {
 [[nodiscard]] std::vector<SectionSize> map_sections(const Frame& frame);
 [[nodiscard]] std::vector<SectionSize> input_sections(InputStorage storage, const Problem& problem,
                                                       const DirectionProblem& direction);
+[[nodiscard]] std::int64_t total_bytes(const std::vector<SectionSize>& sections) noexcept;
 
 // Of a session beside the state: a tile of the input projection, and the rings.
 [[nodiscard]] std::int64_t workspace_bytes(const GpuPlan& plan, const Frame& frame, const Problem& problem);

@@ -348,18 +348,21 @@ DirectionPlan plan(const Problem& problem, const DirectionProblem& direction, co
   }
   if (ranking.empty()) refuse(ranking.first_refusal().candidate + ": " + ranking.first_refusal().reason);
   DirectionPlan chosen = ranking.take(direction);
-  const MmaPlan& best = std::get<MmaPlan>(chosen.choice);
-  for (const SectionSize& section : section_sizes(best, problem, direction))
-    chosen.packed_bytes += section.bytes;
-  const Layout layout = make_layout(best, problem, direction);
-  chosen.workspace_bytes = gpu::workspace_bytes(best, layout, problem);
-  if (!best.gathered) {  // two slots, of tagged words at most; counted words stay in shared memory
-    const bool counted = best.in_cluster && layout.w_hh.whole_rows();
-    const std::int64_t ring =
-        counted ? 0 : 2 * best.groups * layout.w_hh.ring_quads(best.group_batch, ExchangeWord::tag) * 16;
-    chosen.workspace_bytes += ring - gpu::ring_bytes(best, layout);
-  }
+  set_bytes(chosen, problem, direction);
   return chosen;
+}
+
+void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction) {
+  const MmaPlan& choice = std::get<MmaPlan>(plan.choice);
+  plan.packed_bytes = gpu::total_bytes(section_sizes(choice, problem, direction));
+  const Layout layout = make_layout(choice, problem, direction);
+  plan.workspace_bytes = gpu::workspace_bytes(choice, layout, problem);
+  if (!choice.gathered) {  // two slots, of tagged words at most; counted words stay in shared memory
+    const bool counted = choice.in_cluster && layout.w_hh.whole_rows();
+    const std::int64_t ring =
+        counted ? 0 : 2 * choice.groups * layout.w_hh.ring_quads(choice.group_batch, ExchangeWord::tag) * 16;
+    plan.workspace_bytes += ring - gpu::ring_bytes(choice, layout);
+  }
 }
 
 }  // namespace sprnn::mma

@@ -188,6 +188,7 @@ Plan plan_from_value(const json& j) {
     plan.problem = problem_from(j.at("problem"));
     for (const json& d : j.at("directions")) plan.directions.push_back(direction_from(d));
     check(plan);
+    check_bytes(plan);
     check_rewritten(j, to_value(plan));
     return plan;
   } catch (const json::exception& e) {
@@ -251,6 +252,28 @@ void check(const Plan& plan) {
     const std::string name = fmt::format("direction {}", i);
     check_choice(name, d, plan.problem, p);
     if (d.is_gpu()) check_fits(name, d.gpu(), plan.device.gpu());
+  }
+}
+
+void set_bytes(Plan& plan, std::size_t direction) {
+  DirectionPlan& d = plan.directions[direction];
+  const DirectionProblem& p = plan.problem.directions[direction];
+  if (!d.is_gpu()) return cpu::set_bytes(d, plan.problem, p, plan.device.cpu());
+  if (std::holds_alternative<MmaPlan>(d.choice)) return mma::set_bytes(d, plan.problem, p);
+  gather::set_bytes(d, plan.problem, p);
+}
+
+void check_bytes(const Plan& plan) {
+  Plan right = plan;
+  for (std::size_t i = 0; i < plan.directions.size(); ++i) {
+    set_bytes(right, i);
+    const auto same = [&](const char* name, std::int64_t found, std::int64_t expected) {
+      if (found == expected) return;
+      throw Error(ErrorCode::format,
+                  fmt::format("direction {}: {} is {}, expected {}", i, name, found, expected));
+    };
+    same("packed_bytes", plan.directions[i].packed_bytes, right.directions[i].packed_bytes);
+    same("workspace_bytes", plan.directions[i].workspace_bytes, right.directions[i].workspace_bytes);
   }
 }
 

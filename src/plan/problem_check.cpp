@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
 
 namespace sprnn {
 
@@ -120,8 +122,112 @@ class Checker {
   ErrorCode code_;
 };
 
+// What a count can be, given how many non-zeros each row has.
+struct Range {
+  std::int64_t low = 0, high = 0;
+};
+
+class CountChecker {
+ public:
+  explicit CountChecker(const Problem& problem) : problem_(problem) {}
+
+  void run() const {
+    for (const DirectionProblem& d : problem_.directions) {
+      const std::string suffix = parameter_suffix(d.layer, d.reverse);
+      groups("weight_ih" + suffix, d.w_ih, problem_.hidden_size);
+      groups("weight_hh" + suffix, d.w_hh, problem_.hidden_size);
+      if (problem_.projection_size > 0) groups("weight_hr" + suffix, d.w_hr, problem_.projection_size);
+      only_of_hh("weight_ih" + suffix, d.w_ih);
+      only_of_hh("weight_hr" + suffix, d.w_hr);
+      sharing_units("weight_hh" + suffix, d.w_hh, d.cell.gates());
+      fours("weight_hh" + suffix, d.w_hh);
+    }
+  }
+
+ private:
+  static std::int64_t nonzeros(const MatrixSummary& m, std::int64_t row) {
+    return m.row_nonzeros[static_cast<std::size_t>(row)];
+  }
+
+  // Rows share all columns that they can, or none that they need not.
+  static void groups(const std::string& name, const MatrixSummary& m, std::int64_t rows_a_gate) {
+    Range columns, slots;
+    for (std::int64_t gate = 0; gate < m.rows; gate += rows_a_gate) {
+      for (std::int64_t first = gate; first < gate + rows_a_gate; first += cpu_group_rows) {
+        std::int64_t most = 0, sum = 0;
+        for (std::int64_t row = first; row < std::min(first + cpu_group_rows, gate + rows_a_gate); ++row) {
+          most = std::max(most, nonzeros(m, row));
+          sum += nonzeros(m, row);
+        }
+        columns = {columns.low + most, columns.high + std::min(m.cols, sum)};
+        slots = {slots.low + most, slots.high + sum};
+      }
+    }
+    in_range(name, "group_columns", m.group_columns, columns);
+    in_range(name, "tile_slots", m.tile_slots, slots);
+  }
+
+  static void sharing_units(const std::string& name, const MatrixSummary& m, int gates) {
+    const std::int64_t units = m.rows / gates, block = mma_sharing_units(gates);
+    if (m.shared_columns.empty()) fail(name + ": shared_columns are missing");
+    for (std::int64_t first = 0; first < units; first += block) {
+      std::int64_t most = 0, sum = 0;
+      for (std::int64_t unit = first; unit < std::min(first + block, units); ++unit) {
+        for (std::int64_t row = unit; row < m.rows; row += units) {
+          most = std::max(most, nonzeros(m, row));
+          sum += nonzeros(m, row);
+        }
+      }
+      in_range(name, "shared_columns", m.shared_columns[static_cast<std::size_t>(first / block)],
+               {most, std::min(m.cols, sum)}, first / block);
+    }
+  }
+
+  static void fours(const std::string& name, const MatrixSummary& m) {
+    constexpr std::int64_t four = 4, two = 2;
+    const std::int64_t fours = (m.cols + four - 1) / four;
+    if (!m.most_of_four) fail(name + ": most_of_four is missing");
+    Range most;
+    for (std::int64_t row = 0; row < m.rows; ++row) {
+      most.low = std::max(most.low, (nonzeros(m, row) + fours - 1) / fours);
+      most.high = std::max(most.high, std::min(four, nonzeros(m, row)));
+    }
+    in_range(name, "most_of_four", *m.most_of_four, most);
+    if (m.row_rests.empty() != (*m.most_of_four <= two)) {
+      fail(fmt::format("{}: {} row_rests, but most_of_four is {}", name,
+                       m.row_rests.empty() ? "no" : "there are", *m.most_of_four));
+    }
+    std::int64_t longest = 0;
+    for (std::int64_t row = 0; row < std::ssize(m.row_rests); ++row) {
+      const std::int64_t rest = m.row_rests[static_cast<std::size_t>(row)];
+      in_range(name, "row_rests", rest,
+               {std::max<std::int64_t>(0, nonzeros(m, row) - two * fours), nonzeros(m, row) / two}, row);
+      longest = std::max(longest, rest);
+    }
+    if (longest < *m.most_of_four - two)
+      fail(fmt::format("{}: row_rests are at most {}, but most_of_four is {}", name, longest,
+                       *m.most_of_four));
+  }
+
+  static void only_of_hh(const std::string& name, const MatrixSummary& m) {
+    if (m.shared_columns.empty() && !m.most_of_four && m.row_rests.empty()) return;
+    fail(name + ": shared_columns, most_of_four and row_rests are of weight_hh only");
+  }
+
+  static void in_range(const std::string& name, const char* count, std::int64_t value, const Range& range,
+                       std::optional<std::int64_t> index = std::nullopt) {
+    if (value >= range.low && value <= range.high) return;
+    fail(fmt::format("{}: {}{} is {}, expected {} to {}", name, count,
+                     index ? fmt::format("[{}]", *index) : "", value, range.low, range.high));
+  }
+  [[noreturn]] static void fail(const std::string& message) { throw Error(ErrorCode::format, message); }
+
+  const Problem& problem_;
+};
+
 }  // namespace
 
 void check(const Problem& problem, ErrorCode code) { Checker(problem, code).run(); }
+void check_counts(const Problem& problem) { CountChecker(problem).run(); }
 
 }  // namespace sprnn

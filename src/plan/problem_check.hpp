@@ -16,5 +16,8 @@ inline constexpr std::size_t max_directions = 2048;
 // Throws Error(code) naming the first thing that is out of range or inconsistent: afterwards every shape
 // follows from the sizes, and layers and directions are complete and in order.
 void check(const Problem& problem, ErrorCode code);
+// Of a problem that has been checked and that describe() has made, or so it says: throws Error(format) naming
+// the first count of its matrices that the non-zeros of their rows leave no room for.
+void check_counts(const Problem& problem);
 
 }  // namespace sprnn

@@ -47,6 +47,7 @@ namespace gather {
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
                                  const Device& device, const GpuWishes& wishes);
 void check(const GatherPlan& plan, const Problem& problem, const DirectionProblem& direction);
+void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction);  // both exact
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);
@@ -66,6 +67,7 @@ namespace mma {
 [[nodiscard]] DirectionPlan plan(const Problem& problem, const DirectionProblem& direction,
                                  const Device& device, const GpuWishes& wishes, GpuStrategy strategy);
 void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction);
+void set_bytes(DirectionPlan& plan, const Problem& problem, const DirectionProblem& direction);
 [[nodiscard]] std::vector<Section> pack(const Direction& weights, const DirectionPlan& plan,
                                         const Problem& problem);
 void validate(const std::vector<Section>& sections, const DirectionPlan& plan, const Problem& problem);

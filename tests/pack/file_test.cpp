@@ -296,8 +296,8 @@ TEST(HostileFile, CellsOutOfRangeAreRefused) {
 }
 
 // Every field of the header is part of the model or follows from others, but for the device that the plan was
-// made for, what was said of candidates, the counts that only a planner asks for, and choices and workspace
-// of a GPU's plan, which the engine takes as they are.
+// made for, what was said of candidates, the counts that only a planner asks for, within what the rows'
+// non-zeros leave room for, and choices of a GPU's plan, which the engine takes as they are.
 TEST_P(File, EveryFieldOfTheHeaderIsHeldAgainstTheOthers) {
   Parts parts(file_of(packed_lstm(GetParam())));
   const json good = parts.header;
@@ -320,11 +320,13 @@ TEST_P(File, EveryFieldOfTheHeaderIsHeldAgainstTheOthers) {
     parts.header = good;
   }
   for (const std::string& path : accepted) {
-    EXPECT_THAT(path, testing::ContainsRegex(
-                          "^/plan/device/|/rejected/|/part$|/cell/|/choice/|/group_columns$|"
-                          "/tile_slots$|/shared_columns/|/most_of_four$|/row_rests/|/workspace_bytes$"));
+    EXPECT_THAT(path,
+                testing::ContainsRegex("^/plan/device/|/rejected/|/part$|/cell/|/choice/|/group_columns$|"
+                                       "/tile_slots$|/shared_columns/|/most_of_four$|/row_rests/"));
     if (GetParam() == std::string("cpu")) {
-      EXPECT_THAT(path, testing::Not(testing::ContainsRegex("/choice/|(packed|workspace|state)_bytes$")));
+      EXPECT_THAT(path, testing::Not(testing::HasSubstr("/choice/")));
+    } else {
+      EXPECT_THAT(path, testing::Not(testing::ContainsRegex("/weight_ih/group_columns$")));
     }
   }
 }
@@ -335,11 +337,101 @@ TEST_P(File, DerivedFieldsThatLieAreNamed) {
   for (const auto& [path, name] :
        {std::pair("/plan/state_bytes", "'/state_bytes' is '7', expected "),
         std::pair("/plan/directions/0/us_per_step", "'/directions/0/us_per_step' is '7', expected "),
-        std::pair("/plan/directions/0/packed_bytes", "direction 0: packed_bytes is 7, expected ")}) {
+        std::pair("/plan/directions/0/packed_bytes", "direction 0: packed_bytes is 7, expected "),
+        std::pair("/plan/directions/0/workspace_bytes", "direction 0: workspace_bytes is 7, expected ")}) {
     parts.header[json::json_pointer(path)] = 7;
     EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr(name));
     parts.header = good;
   }
+}
+
+// Of a lie that is kept up where packed_bytes follow from it, as those of a CPU do.
+std::string refusal_of_consistent(Parts& parts, std::size_t direction) {
+  std::string message = refusal(parts.whole());
+  const std::string_view expected = ", expected ";
+  if (message.find("packed_bytes is ") == std::string::npos) return message;
+  parts.header["plan"]["directions"][direction]["packed_bytes"] =
+      std::stoll(message.substr(message.find(expected) + expected.size()));
+  return refusal(parts.whole());
+}
+
+// Of what only a planner asks for: whatever the layout, the rows' non-zeros leave little room.
+TEST_P(File, CountsThatTheRowsLeaveNoRoomForAreNamed) {
+  Parts parts(file_of(packed_lstm(GetParam())));
+  const json good = parts.header;
+  const json::json_pointer direction("/plan/problem/directions/2");
+  const auto refused = [&](const std::string& field, const json& value) {
+    parts.header[direction / json::json_pointer(field)] = value;
+    std::string message = refusal_of_consistent(parts, 2);
+    parts.header = good;
+    return message;
+  };
+  using testing::ContainsRegex;
+  using testing::HasSubstr;
+  for (const char* name : {"weight_ih", "weight_hh", "weight_hr"}) {
+    const std::string matrix = std::string("/") + name;
+    for (const char* count : {"group_columns", "tile_slots"}) {
+      // Or what the layout tells.
+      for (const int lie : {0, 1})
+        EXPECT_THAT(refused(matrix + "/" + count, lie), ContainsRegex(std::string(count) + " is .*, "));
+    }
+    const json& summary = good[direction][name];
+    EXPECT_THAT(refused(matrix + "/tile_slots", summary["rows"].get<int>() * summary["cols"].get<int>()),
+                HasSubstr("tile_slots is "));
+  }
+  EXPECT_THAT(refused("/weight_hh/shared_columns/0", 0), HasSubstr("weight_hh_l1: shared_columns[0] is 0, "));
+  EXPECT_THAT(refused("/weight_hh/shared_columns/0", 9),
+              testing::AnyOf("", HasSubstr("shared_columns[0] is")));
+  EXPECT_THAT(refused("/weight_hh/most_of_four", 0), HasSubstr("weight_hh_l1: most_of_four is 0, expected"));
+  EXPECT_THAT(refused("/weight_hh/most_of_four", 2), HasSubstr("most_of_four is 2"));
+  EXPECT_THAT(refused("/weight_hh/row_rests", json::array_t(140, 0)), ContainsRegex("row_rests.* 0, "));
+  EXPECT_THAT(refused("/weight_hh/row_rests/0", 8), HasSubstr("row_rests[0] is 8, expected 0 to "));
+  EXPECT_THAT(refused("/weight_ih/most_of_four", 4),
+              HasSubstr("weight_ih_l1: shared_columns, most_of_four and"));
+  parts.header[direction]["weight_hh"].erase("shared_columns");
+  EXPECT_THAT(refusal(parts.whole()), HasSubstr("weight_hh_l1: shared_columns are missing"));
+  parts.header = good;
+  parts.header[direction]["weight_hh"].erase("most_of_four");
+  EXPECT_THAT(refusal(parts.whole()), HasSubstr("weight_hh_l1: most_of_four is missing"));
+}
+
+// What a layout tells by itself is held against it, and not only within bounds.
+TEST(HostileFile, CountsThatALayoutTellsAreExact) {
+  const test::ModelSpec spec{
+      .cell = gru_cell(), .dtype = DType::fp16, .input = 30, .hidden = 40, .density = 0.4};
+  const auto refused = [](const test::ModelSpec& of, const char* target, const PlanOptions& options,
+                          const std::string& field) {
+    const Model model = test::random_model(of);
+    Parts parts(file_of(pack(model, make_plan(describe(model, 1), find_device(target), options))));
+    EXPECT_EQ(refusal(parts.whole()), "");
+    json& count = parts.header["plan"]["problem"]["directions"][0][json::json_pointer(field)];
+    count = count.get<int>() - 1;
+    return refusal_of_consistent(parts, 0);
+  };
+  using testing::HasSubstr;
+  for (const CpuLayout layout : {CpuLayout::dense, CpuLayout::columns}) {
+    EXPECT_THAT(refused(spec, "cpu", {{layout, {}, {}}, {}}, "/weight_ih/group_columns"),
+                HasSubstr("w_ih: group_columns is "));
+  }
+  EXPECT_THAT(refused(spec, "cpu", {{{}, CpuLayout::tile, {}}, {}}, "/weight_hh/tile_slots"),
+              HasSubstr("w_hh: tile_slots is "));
+  for (const InputStorage storage : {InputStorage::dense, InputStorage::csr}) {
+    EXPECT_THAT(refused(spec, "h100", {{}, {.w_ih = storage}}, "/weight_ih/group_columns"),
+                HasSubstr("w_ih: group_columns is "));
+  }
+  EXPECT_THAT(
+      refused(spec, "h100", {{}, {.strategy = GpuStrategy::vector_mma}}, "/weight_hh/shared_columns/3"),
+      HasSubstr("w_hh: shared_columns[3] is "));
+
+  test::ModelSpec pairs = spec;
+  pairs.mask = test::Mask::two_of_four;
+  const Model model = test::random_model(pairs);
+  Parts parts(file_of(pack(model, make_plan(describe(model, 1), find_device("h100"),
+                                            {{}, {.strategy = GpuStrategy::sparse_mma}}))));
+  json& summary = parts.header["plan"]["problem"]["directions"][0]["weight_hh"];
+  summary["most_of_four"] = 3;
+  summary["row_rests"] = json::array_t(120, 1);
+  EXPECT_THAT(refusal(parts.whole()), HasSubstr("w_hh: the problem has row_rests, expected none"));
 }
 
 TEST_P(File, UnknownAndMissingFieldsAreNamed) {
