@@ -36,6 +36,7 @@ struct MatrixSummary {
   // Of W_hh, where that is more than two: how many of a row's non-zeros follow two others in such columns
   // [rows]; else empty.
   std::vector<std::int32_t> row_rests = {};
+  bool large_weights = false;  // whether one has a magnitude above most_half_weight (plan_gather.hpp)
 
   [[nodiscard]] std::int64_t nonzeros() const noexcept;
   [[nodiscard]] double density() const noexcept;  // 0 for an empty matrix

@@ -23,13 +23,19 @@ struct RowPass {
   bool operator==(const RowPass&) const = default;
 };
 
+// The largest magnitude of weights of which any four products with states below 2, summed in half precision,
+// are finite: 8192 * (2 - 2^-10) = 16376, whose multiples are rounded to 32752, 49120 and 65504.
+inline constexpr float most_half_weight = 8192.0F;
+
 // How one recurrent matrix lies over the CTAs of a group.
 struct GatherMatrix {
-  int units_a_cta = 0;     // a unit has G rows in W_hh, one in W_hr
-  int lanes = 32;          // of a row group: 1, 2, 4, ... 32
-  int parts = 1;           // of the row that has most; 1 when there are several passes
-  int offset_unit = 1;     // bytes of state that one step of a 16-bit offset stands for
-  bool half_sums = false;  // fp16: 4 products are summed in half precision, then in fp32
+  int units_a_cta = 0;  // a unit has G rows in W_hh, one in W_hr
+  int lanes = 32;       // of a row group: 1, 2, 4, ... 32
+  int parts = 1;        // of the row that has most; 1 when there are several passes
+  int offset_unit = 1;  // bytes of state that one step of a 16-bit offset stands for
+  // fp16: 4 products are summed in half precision, then in fp32. Not where a weight is above
+  // most_half_weight.
+  bool half_sums = false;
   std::vector<RowPass> passes;
   bool operator==(const GatherMatrix&) const = default;
 };

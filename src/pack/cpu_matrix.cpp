@@ -159,6 +159,7 @@ class ValueCheck {
       fail(fmt::format("row {}, column {} is {}, which {} cannot hold", row, column, value,
                        to_string(dtype_)));
     }
+    largest_ = std::max(largest_, std::abs(value));
   }
   // What the layout tells beside: columns of a group that hold a non-zero, slots that hold one.
   void count_column(bool used) { columns_ += used ? 1 : 0; }
@@ -169,11 +170,12 @@ class ValueCheck {
         fail(fmt::format("row {} has {} non-zeros, the plan's problem says {}", row, nonzeros_[row],
                          summary_.row_nonzeros[row]));
     }
-    const auto same = [&](const char* count, std::int64_t found, std::int64_t said) {
+    const auto same = [&](const char* count, auto found, auto said) {
       if (found != said) fail(fmt::format("{} is {}, the plan's problem says {}", count, found, said));
     };
     if (layout == CpuLayout::dense || layout == CpuLayout::columns)
       same("group_columns", columns_, summary_.group_columns);
+    same("large_weights", largest_ > most_half_weight, summary_.large_weights);
     if (layout == CpuLayout::tile) same("tile_slots", slots_, summary_.tile_slots);
   }
   [[noreturn]] void fail(const std::string& message) const {
@@ -186,6 +188,7 @@ class ValueCheck {
   const MatrixSummary& summary_;
   std::vector<std::int32_t> nonzeros_;
   std::int64_t columns_ = 0, slots_ = 0;
+  float largest_ = 0.0F;  // magnitude
 };
 
 void validate_groups(const MatrixView& view, ValueCheck& check) {

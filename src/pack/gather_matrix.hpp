@@ -25,8 +25,9 @@ void pack_matrix(const MatrixSource& source, const MatrixLayout& layout, DType d
                  std::vector<Section>& sections);
 // Sets what the matrix has; leaves the others.
 void unpack_matrix(const MatrixView& view, DType dtype, Matrix& matrix);
-// Throws Error(format): everything engines rely on.
-void check_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype);
+// Throws Error(format): everything engines rely on. Returns the largest magnitude of a weight, its bits.
+[[nodiscard]] std::uint32_t check_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros,
+                                         DType dtype);
 void report_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros,
                    std::vector<PackFigure>& figures);
 

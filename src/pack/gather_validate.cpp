@@ -1,4 +1,5 @@
 // What engines rely on instead of checking. Sizes and places are derived from the checked plan, never read.
+#include <algorithm>
 #include <array>
 
 #include "pack/gather_matrix.hpp"
@@ -50,11 +51,13 @@ void check_row_map(const MatrixView& view) {
 }
 
 // Each pair is a finite non-zero of its own column, or padding; and each row has as many as the problem says.
-void check_pairs(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
+// Returns the largest magnitude.
+std::uint32_t check_pairs(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
   const MatrixLayout& layout = view.layout;
   const Image& image = layout.image;
   std::vector<std::int64_t> last_row(static_cast<size_t>(image.positions), -1);  // that used the position
   std::vector<std::int32_t> nonzeros(row_nonzeros.size(), 0);
+  std::uint32_t largest = 0;
   view.for_each_pair([&](int cta, int pass, int group, int lane, int slot, Pair pair) {
     const std::int64_t address = view.address(pair);
     const auto fail = [&](std::string_view what) {
@@ -73,12 +76,14 @@ void check_pairs(const MatrixView& view, std::span<const std::int32_t> row_nonze
     if (last_row[static_cast<size_t>(position)] == row) fail("the row has this column twice");
     last_row[static_cast<size_t>(position)] = row;
     ++nonzeros[static_cast<size_t>(row)];
+    largest = std::max(largest, gpu::magnitude_bits(dtype, pair.value));
   });
   for (size_t row = 0; row < nonzeros.size(); ++row) {
     if (nonzeros[row] != row_nonzeros[row]) {
       refuse("{}: row {} has {} non-zeros, expected {}", layout.name, row, nonzeros[row], row_nonzeros[row]);
     }
   }
+  return largest;
 }
 
 // Padding reads the always-zero words that pack chose: zeros add nothing, and no bank more conflicts.
@@ -123,11 +128,12 @@ void check_spare_offsets(const MatrixView& view) {
 
 }  // namespace
 
-void check_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
+std::uint32_t check_matrix(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
   check_row_map(view);
-  check_pairs(view, row_nonzeros, dtype);
+  const std::uint32_t largest = check_pairs(view, row_nonzeros, dtype);
   check_padding(view);
   check_spare_offsets(view);
+  return largest;
 }
 
 void validate(const std::vector<Section>& sections, const DirectionPlan& direction_plan,
@@ -138,8 +144,12 @@ void validate(const std::vector<Section>& sections, const DirectionPlan& directi
 
   const View view = make_view(sections, plan, problem, direction);
   gpu::check_maps(sections, view.layout);
-  check_matrix(view.w_hh, direction.w_hh.row_nonzeros, problem.dtype);
-  if (view.w_hr) check_matrix(*view.w_hr, direction.w_hr.row_nonzeros, problem.dtype);
+  const auto check_of = [&](const MatrixView& matrix, const MatrixSummary& summary) {
+    const std::uint32_t largest = check_matrix(matrix, summary.row_nonzeros, problem.dtype);
+    gpu::check_large(matrix.layout.name, summary, problem.dtype, largest);
+  };
+  check_of(view.w_hh, direction.w_hh);
+  if (view.w_hr) check_of(*view.w_hr, direction.w_hr);
   gpu::check_input(sections, plan.w_ih, direction, problem.dtype);
 }
 

@@ -96,9 +96,12 @@ void check_values(const std::vector<Section>& sections, InputStorage storage, co
   const char* name = storage == InputStorage::dense ? "w_ih.dense" : "w_ih.values";
   const Section& values = find_section(sections, name);
   const Bits* bits = values.as<Bits>();
+  std::uint32_t largest = 0;
   for (size_t i = 0; i < values.count<Bits>(); ++i) {
     if (!is_finite_bits(dtype, bits[i])) refuse("{}[{}]: weights must be finite", name, i);
+    largest = std::max(largest, magnitude_bits(dtype, bits[i]));
   }
+  check_large("w_ih", w_ih, dtype, largest);
   if (storage == InputStorage::dense) {
     for (size_t row = 0; row < w_ih.row_nonzeros.size(); ++row) {
       std::int32_t count = 0;
@@ -191,6 +194,13 @@ bool is_finite_bits(DType dtype, std::uint32_t bits) noexcept {
                                  : dtype == DType::fp16 ? 0x7C00U
                                                         : 0x7F80U;
   return (bits & exponent) != exponent;
+}
+
+void check_large(std::string_view name, const MatrixSummary& summary, DType dtype, std::uint32_t largest) {
+  const float magnitude = from_bits(dtype, largest);
+  if (summary.large_weights == (magnitude > most_half_weight)) return;
+  refuse("{}: large_weights is {}, expected {}: the largest magnitude is {}", name, summary.large_weights,
+         !summary.large_weights, magnitude);
 }
 
 void check_sizes(const std::vector<Section>& sections, const std::vector<SectionSize>& expected) {

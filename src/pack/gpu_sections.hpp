@@ -42,6 +42,12 @@ template <class... Args>
   throw Error(ErrorCode::format, fmt::format(format, std::forward<Args>(args)...));
 }
 [[nodiscard]] bool is_finite_bits(DType dtype, std::uint32_t bits) noexcept;
+// Greater for a greater magnitude.
+[[nodiscard]] constexpr std::uint32_t magnitude_bits(DType dtype, std::uint32_t bits) noexcept {
+  return bits & (dtype == DType::fp32 ? 0x7FFFFFFFU : 0x7FFFU);
+}
+// Whether the matrix has large weights, given the bits of its largest magnitude, is what the problem says.
+void check_large(std::string_view name, const MatrixSummary& summary, DType dtype, std::uint32_t largest);
 void check_sizes(const std::vector<Section>& sections, const std::vector<SectionSize>& expected);
 // Every unit once, and -1 in the other places.
 void check_maps(const std::vector<Section>& sections, const Frame& frame);

@@ -1,4 +1,6 @@
 // What engines rely on instead of checking. Sizes and places are derived from the checked plan, never read.
+#include <algorithm>
+
 #include "pack/gather_matrix.hpp"
 #include "pack/mma_view.hpp"
 #include "plan/strategy.hpp"
@@ -47,9 +49,11 @@ class Checker {
     if (layout_.gathered) check_shared_columns();
     if (layout_.sparse && !view_.rest && !summary_.row_rests.empty())
       refuse("w_hh: the problem has row_rests, expected none: no row has more than two of four");
-    if (!view_.rest) return;
-    gather::check_matrix(*view_.rest, rests, dtype_);
-    check_rest();
+    if (view_.rest) {
+      largest_ = std::max(largest_, gather::check_matrix(*view_.rest, rests, dtype_));
+      check_rest();
+    }
+    gpu::check_large("w_hh", summary_, dtype_, largest_);
   }
 
  private:
@@ -133,6 +137,7 @@ class Checker {
         fail(at, "row {}, column {}: value bits {:#x} where the matrix has no weight", r, k, bits);
       if (!gpu::is_finite_bits(dtype_, bits)) fail(at, "row {}, column {}: weights must be finite", r, k);
       ++nonzeros_[static_cast<size_t>(row)];
+      largest_ = std::max(largest_, gpu::magnitude_bits(dtype_, bits));
       if (!twos_.empty()) {
         const auto column = static_cast<size_t>(view_.column(view_.position(at, k)));
         std::uint8_t& two = twos_[static_cast<size_t>(row) * fours_a_row() + column / 4];
@@ -160,6 +165,7 @@ class Checker {
   const MatrixLayout& layout_;
   const MatrixSummary& summary_;
   DType dtype_;
+  std::uint32_t largest_ = 0;               // magnitude, its bits
   std::vector<std::int64_t> last_tile_;     // [position]: the last that read it
   std::vector<std::int32_t> nonzeros_;      // [row]
   std::vector<std::int32_t> tile_columns_;  // [CTA][tile]: how many it has; only where each has its own

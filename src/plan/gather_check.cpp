@@ -24,7 +24,9 @@ void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_
          "a power of two");
   expect(matrix.offset_unit == 1 || matrix.offset_unit == word_bytes, field("offset_unit"),
          matrix.offset_unit, fmt::format("1 or {}", word_bytes));
-  expect(matrix.half_sums == half_sums, field("half_sums"), matrix.half_sums ? 1 : 0, half_sums ? "1" : "0");
+  // Weights without a large one may be packed under the plan of others.
+  expect(!matrix.half_sums || half_sums, field("half_sums"), 1,
+         "0: four products of such weights and states may be more than fp16 has");
   const std::int64_t row_groups = plan.warps * warp_lanes / matrix.lanes;
   const std::int64_t passes = (units_a_cta * gates + row_groups - 1) / row_groups;
   expect(static_cast<std::int64_t>(matrix.passes.size()) == passes, field("passes"),

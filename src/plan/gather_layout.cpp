@@ -127,7 +127,8 @@ std::vector<SectionSize> matrix_sections(const MatrixLayout& matrix) {
 }
 
 bool sums_halves(const Problem& problem, const DirectionProblem& direction, bool projection) noexcept {
-  return problem.dtype == DType::fp16 &&
+  const MatrixSummary& matrix = projection ? direction.w_hr : direction.w_hh;
+  return problem.dtype == DType::fp16 && !matrix.large_weights &&
          (projection || (direction.cell.is_bounded() && problem.projection_size == 0));
 }
 

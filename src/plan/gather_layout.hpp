@@ -107,7 +107,7 @@ struct Layout : gpu::Frame {
 [[nodiscard]] std::vector<SectionSize> matrix_sections(const MatrixLayout& matrix);
 
 // Sums of four halves must not overflow: what W_hr reads is bounded, what W_hh reads if the cell is and
-// nothing is projected.
+// nothing is projected; and no weight may be large.
 [[nodiscard]] bool sums_halves(const Problem& problem, const DirectionProblem& direction,
                                bool projection) noexcept;
 
@@ -119,7 +119,7 @@ struct Layout : gpu::Frame {
                                          std::int64_t available) noexcept;
 
 // Of the strategy's check: one matrix of `gates` * `units_a_cta` rows a CTA, and whether its offsets reach
-// the image. `half_sums`: whether it has them.
+// the image. `half_sums`: whether it may have them.
 void check_matrix(const GatherMatrix& matrix, std::string_view name, std::int64_t units_a_cta, int gates,
                   bool half_sums, int word_bytes, const GpuPlan& plan);
 void check_image(const Image& image, int offset_unit, std::string_view name);

@@ -23,6 +23,7 @@ json matrix_json(const MatrixSummary& m) {
   if (!m.shared_columns.empty()) j["shared_columns"] = m.shared_columns;
   if (m.most_of_four) j["most_of_four"] = *m.most_of_four;
   if (!m.row_rests.empty()) j["row_rests"] = m.row_rests;
+  if (m.large_weights) j["large_weights"] = true;
   return j;
 }
 
@@ -44,6 +45,7 @@ MatrixSummary matrix_from(const json& j) {
     for (const json& count : j.at("row_rests"))
       m.row_rests.push_back(to_integer<std::int32_t>(count, "row_rests"));
   }
+  if (j.contains("large_weights")) m.large_weights = value_at<bool>(j, "large_weights");
   return m;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <vector>
 
@@ -29,6 +30,8 @@ MatrixSummary summarise(const Matrix& matrix, std::int64_t rows_per_gate) {
       for (cpu::TileSlot slot; walk.step(slot);) ++summary.tile_slots;
     }
   }
+  summary.large_weights = std::any_of(matrix.values.begin(), matrix.values.end(),
+                                      [](float weight) { return std::abs(weight) > most_half_weight; });
   return summary;
 }
 

@@ -6,10 +6,12 @@
 #include <limits>
 
 #include "engines/interpreter/engine.hpp"
+#include "engines/interpreter/half.hpp"
 #include "engines/reference/reference.hpp"
 #include "interpreter/support.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
+#include "support/expect_error.hpp"
 
 namespace sprnn::test {
 namespace {
@@ -181,6 +183,99 @@ TEST(Oracle, InitialStatesAsLargeAsTheTypeHas) {
       }
     }
   }
+}
+
+// 32 units whose output is 1, and in every other row of W_hh, or of W_hr, 16 of their weights are `weight`
+// and 16 -`weight`: all sums on the way are exact, in any order, where they do not overflow, and cancel.
+Model cancelling_model(std::int64_t projection, float weight) {
+  constexpr std::int64_t ones = 32;
+  Model model = random_model({.cell = projection > 0 ? lstm_cell() : tanh_cell(),
+                              .dtype = DType::fp16,
+                              .input = 5,
+                              .hidden = 48,
+                              .projection = projection});
+  Direction& direction = model.layers[0].directions[0];
+  const auto clear = [](float* row, std::int64_t columns) { std::fill_n(row, columns, 0.0F); };
+  for (std::int64_t row = 0; row < direction.w_hh.rows; ++row) {
+    if (row % 48 >= ones) continue;
+    clear(direction.w_ih.row(row), direction.w_ih.cols);
+    clear(direction.w_hh.row(row), direction.w_hh.cols);
+    direction.b_ih[static_cast<std::size_t>(row)] = 20.0F;
+    direction.b_hh[static_cast<std::size_t>(row)] = 0.0F;
+  }
+  Matrix& matrix = projection > 0 ? direction.w_hr : direction.w_hh;
+  for (std::int64_t row = projection > 0 ? 0 : ones; row < matrix.rows; ++row) {
+    clear(matrix.row(row), matrix.cols);
+    for (std::int64_t column = 0; column < ones; ++column)
+      matrix.row(row)[column] = column < ones / 2 ? weight : -weight;
+  }
+  return model;
+}
+
+Inputs inputs_of_ones(const Model& model) {
+  Inputs inputs = random_inputs(model, 5, 2, 3);
+  for (std::int64_t i = 0; i < std::ssize(inputs.h0); ++i) {
+    if (model.projection_size == 0 && i % 48 < 32) inputs.h0[static_cast<std::size_t>(i)] = 1.0F;
+  }
+  for (std::int64_t i = 0; i < std::ssize(inputs.c0); ++i) {
+    if (i % 48 < 32) inputs.c0[static_cast<std::size_t>(i)] = 20.0F;
+  }
+  return inputs;
+}
+
+bool sums_halves(const Packed& packed) {
+  const auto& plan = packed.plan.directions[0].choice;
+  if (const auto* mma = std::get_if<MmaPlan>(&plan)) return mma->rest->half_sums;
+  const auto& gather = std::get<GatherPlan>(plan);
+  return gather.w_hr ? gather.w_hr->half_sums : gather.w_hh.half_sums;
+}
+
+TEST(Oracle, WeightsOfWhichHalvesCannotHoldTheSums) {
+  for (const GpuStrategy strategy : {GpuStrategy::gather, GpuStrategy::sparse_mma}) {
+    for (const std::int64_t projection : {0, 12}) {
+      if (projection > 0 && strategy == GpuStrategy::sparse_mma) continue;
+      for (const float weight : {20000.0F, 32768.0F, 60000.0F, 8200.0F, 8192.0F, 2000.0F}) {
+        const Model model = cancelling_model(projection, weight);
+        const Inputs inputs = inputs_of_ones(model);
+        GpuWishes wishes{.strategy = strategy};
+        if (strategy == GpuStrategy::gather) wishes.lanes = 1, wishes.bank_order = false;
+        const auto packed = pack_for(model, find_device("h100"), 2, wishes);
+        SCOPED_TRACE(fmt::format("{}; {}", weight, choice_text(packed->plan.directions[0])));
+        EXPECT_EQ(sums_halves(*packed), weight <= most_half_weight);
+        const Errors errors = compare(model, inputs, interpret(packed, inputs));
+        EXPECT_LE(errors.error, errors.bound);
+      }
+    }
+  }
+}
+
+// The bound is the last that holds: of states that a kernel with half-precision sums takes, and every order.
+TEST(Oracle, HalvesHoldTheSumsOfWeightsUpToTheBound) {
+  const float largest = 2.0F - std::ldexp(1.0F, -10);
+  ASSERT_EQ(round_to(DType::fp16, largest), largest);
+  const auto sum_of_four = [&](float weight) {
+    float sum = 0.0F;
+    for (int i = 0; i < 4; ++i) sum = interpreter::half_fma(weight, largest, sum);
+    return sum;
+  };
+  EXPECT_EQ(sum_of_four(most_half_weight), 65504.0F);
+  const float next = most_half_weight + 8.0F;
+  ASSERT_EQ(round_to(DType::fp16, next), next);
+  EXPECT_TRUE(std::isinf(sum_of_four(next)));
+}
+
+// Under a plan with half-precision sums; and the other way round.
+TEST(Oracle, LargeWeightsUnderThePlanOfOthersAreRefused) {
+  const Model small = cancelling_model(0, 2.0F), large = cancelling_model(0, 20000.0F);
+  const auto plan_of = [](const Model& model) {
+    return make_plan(describe(model, 2), find_device("h100"), {{}, {.strategy = GpuStrategy::gather}});
+  };
+  EXPECT_ERROR(pack(large, plan_of(small)), ErrorCode::format, "w_hh.half_sums is 1, expected 0");
+  const auto packed = std::make_shared<const Packed>(pack(small, plan_of(large)));
+  validate(*packed);
+  const Inputs inputs = inputs_of_ones(small);
+  const Errors errors = compare(small, inputs, interpret(packed, inputs));
+  EXPECT_LE(errors.error, errors.bound);
 }
 
 TEST(Engine, RefusesByName) {

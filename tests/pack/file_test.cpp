@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -393,6 +394,44 @@ TEST_P(File, CountsThatTheRowsLeaveNoRoomForAreNamed) {
   parts.header = good;
   parts.header[direction]["weight_hh"].erase("most_of_four");
   EXPECT_THAT(refusal(parts.whole()), HasSubstr("weight_hh_l1: most_of_four is missing"));
+}
+
+// Whether four products may be summed in half precision depends on it.
+TEST(HostileFile, WhetherAWeightIsLargeIsHeldAgainstTheWeights) {
+  const test::ModelSpec spec{
+      .cell = gru_cell(), .dtype = DType::fp16, .input = 30, .hidden = 40, .density = 0.4};
+  const auto parts_of = [](const Model& model, std::optional<GpuStrategy> strategy) {
+    const PlanOptions options{{}, {.strategy = strategy}};
+    return Parts(
+        file_of(pack(model, make_plan(describe(model, 1), find_device(strategy ? "h100" : "cpu"), options))));
+  };
+  for (const std::optional<GpuStrategy> strategy :
+       {std::optional<GpuStrategy>(), std::optional(GpuStrategy::gather),
+        std::optional(GpuStrategy::dense_mma), std::optional(GpuStrategy::sparse_mma),
+        std::optional(GpuStrategy::vector_mma)}) {
+    SCOPED_TRACE(strategy ? to_string(*strategy) : "cpu");
+    for (const char* name : {"weight_ih", "weight_hh"}) {
+      Model model = test::random_model(spec);
+      Parts parts = parts_of(model, strategy);
+      const auto summary = [&]() -> json& { return parts.header["plan"]["problem"]["directions"][0][name]; };
+      EXPECT_FALSE(summary().contains("large_weights"));
+      summary()["large_weights"] = true;
+      EXPECT_THAT(refusal(parts.whole()),
+                  testing::ContainsRegex("large_weights is |half_sums is 1, expected 0"));
+      summary()["large_weights"] = false;
+      EXPECT_THAT(refusal(parts.whole()),
+                  testing::HasSubstr("large_weights' is 'false', expected no such field"));
+
+      Direction& direction = model.layers[0].directions[0];
+      Matrix& matrix = name == std::string("weight_ih") ? direction.w_ih : direction.w_hh;
+      *std::find_if(matrix.values.begin(), matrix.values.end(), is_nonzero) = -8200.0F;
+      parts = parts_of(model, strategy);
+      EXPECT_EQ(summary().at("large_weights"), true);
+      EXPECT_EQ(refusal(parts.whole()), "");
+      summary().erase("large_weights");
+      EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("large_weights is "));
+    }
+  }
 }
 
 // What a layout tells by itself is held against it, and not only within bounds.
