@@ -165,9 +165,11 @@ std::vector<Section> pack(const Direction& weights, const DirectionPlan& directi
   gpu::write_map(sections, "unit_map", unit_map);
   Packer(weights.w_hh, layout.w_hh, layout.rest.has_value(), problem.dtype, sections).pack();
   if (layout.rest) {
-    gather::pack_matrix({weights.w_hh, rests_of(direction.w_hh), is_rest, unit_map,
-                         gpu::positions_of(unit_map, layout.units)},
-                        *layout.rest, problem.dtype, /*bank_order=*/true, sections);
+    std::vector<std::int64_t> positions(static_cast<size_t>(layout.units));
+    for (std::int64_t column = 0; column < layout.units; ++column)
+      positions[static_cast<size_t>(column)] = layout.w_hh.staged_position(column, plan.group_batch);
+    gather::pack_matrix({weights.w_hh, rests_of(direction.w_hh), is_rest, unit_map, positions}, *layout.rest,
+                        problem.dtype, /*bank_order=*/true, sections);
   }
   gpu::pack_input(weights.w_ih, plan.w_ih, problem.dtype, sections);
   return sections;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct View {
   std::array<const std::uint16_t*, 3> halves{};  // [place]
   const std::int32_t* units = nullptr;           // the unit at each position
   std::optional<gather::MatrixView> rest;
+  std::shared_ptr<const std::vector<std::int32_t>> staged;  // beside a rest: the column at each place
 
   [[nodiscard]] const std::uint16_t* in(Fragment at) const noexcept {
     return halves[static_cast<std::size_t>(layout.w_hh.place_of(at.step))];

@@ -227,7 +227,7 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   plan.steps = {0, 0, steps};
   if (gathers) {
     plan.rest = GatherMatrix{};  // so that the image is its
-    const gpu::Image image = make_layout(plan, problem, direction).state;
+    const gpu::Image image = make_layout(plan, problem, direction).rest->image;
     if (std::string reason = rest.fit(plan, image); !reason.empty()) return reason;
   }
   layout = make_layout(plan, problem, direction);
@@ -243,7 +243,7 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   // Whole quads of a cluster's ring are held and whole quads streamed: where it is both, perhaps one more
   // than if all were streamed.
   const std::int64_t another_quad =
-      plan.in_cluster && !plan.gathered && !plan.asks_late
+      plan.in_cluster && !plan.gathered && !plan.asks_late && !gathers
           ? gpu::shared_ring_bytes(std::int64_t{gpu::warp_lanes} * column_warps * layout.state.planes)
           : 0;
   const std::int64_t available = gpu.shared_bytes_per_block - gpu::reserved_shared_bytes;

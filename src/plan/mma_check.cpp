@@ -62,7 +62,8 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
       expect(pass.registers == 0, "rest.passes.registers", pass.registers, "0");
   }
   const Layout layout = make_layout(plan, problem, direction);
-  if (plan.rest) gather::check_image(layout.state, plan.rest->offset_unit, "the state that the rest reads");
+  if (plan.rest)
+    gather::check_image(layout.rest->image, plan.rest->offset_unit, "the state that the rest reads");
   if (plan.asks_late) {
     const int late_steps = layout.w_hh.late_steps();
     expect(plan.steps.l2 == 0 || plan.steps.shared % late_steps == 0, "steps.shared", plan.steps.shared,

@@ -59,11 +59,13 @@ constexpr double whole_us = 0.11, whole_us_a_step = 0.0004, whole_us_a_product =
 constexpr double whole_sparse_us_a_step = 0.0019, whole_sparse_us_a_product = 0.0012,
                  whole_sparse_us_a_further_entry = 0.002;
 
-// Of the rest: staging the state, and a gather that begins behind a barrier with all warps at once, so that
-// neither hides the other's waiting. Where the state is streamed a quad at a time, few tiles do not hide its
-// staging. 20 layers, LSTM 1024 to 4096, GRU 2560 to 4096 and tanh 2304 to 8192 at 10 to 50 % and batch 1 to
-// 8 on an H200, 2026-11-29: all but three within 11 %.
-constexpr double staged_bytes_a_us = 127e3, rest_of_gather = 1.8, staged_quad_us = 0.1;
+// With a rest: the state is staged before the products, and the gather begins behind a barrier with all warps
+// at once, so that neither hides the other's waiting. 25 layers, LSTM 1024 to 4096, GRU 2560 to 4096 and tanh
+// 2304 to 8192 at 10 to 50 % and batch 1 to 8 on an H200, 2026-11-29: all within 10 %. Weights that the L2 is
+// asked to keep come while the others are awaited from memory.
+constexpr double staged_bytes_a_us = 115e3, rest_of_gather = 1.6, rest_us = 0.13;
+constexpr double staged_shared_in_front = 0.32, staged_l2_in_front = 0.44;
+constexpr double few_kept_save = 0.38, not_kept = 2.0, many_kept_save = 1.92;
 
 bool streams_near(const MatrixLayout& matrix, const GpuDescription& gpu) {
   return gpu::stays_in_l2(static_cast<double>(matrix.streamed_bytes()), gpu);
@@ -108,6 +110,15 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
                               block / ahead * load_us);
   if (!plan.gathered) streaming *= near ? l2_in_front : plan.groups;
   const double clock = gpu.clock_ghz * 1e3, slower = gpu::measured_clock_ghz / gpu.clock_ghz;
+  if (matrix.has_rest) {
+    const double from_l2 = plan.groups * plan.ctas * block / (gpu.l2_gbytes_per_s * 1e3);
+    const double saved = std::min(1.0 - few_kept_save * kept, not_kept - many_kept_save * kept);
+    const double from_memory =
+        near ? 0.0 : plan.groups * gpu::streaming_cost(plan, plan.ctas * block, gpu) * saved;
+    streaming = std::max(staged_l2_in_front * std::max(from_l2, block / ahead * load_us), from_memory);
+    return (tensor + staged_shared_in_front * weights) / clock + streaming +
+           dense_sums(plan, matrix) * slower;
+  }
   if (plan.gathered) {
     const double state = warps * 2.0 * matrix.image.planes * steps * tiles;
     return std::max(tensor, state + weights) / clock + streaming +
@@ -142,12 +153,9 @@ double whole_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuD
 
 // Of the non-zeros beyond two of four: the warps stage the state, meet, and gather.
 double rest_product(const MmaPlan& plan, const Layout& layout, DType dtype, const GpuDescription& gpu) {
-  const double slower = gpu::measured_clock_ghz / gpu.clock_ghz;
-  const bool hides = !layout.w_hh.streams_two_steps();
-  const int quads = hides ? 0 : layout.w_hh.state_quads(plan.group_batch, plan.exchange_word).streamed;
-  const auto bytes = static_cast<double>(layout.state.positions * layout.state.word_bytes);
+  const auto bytes = static_cast<double>(layout.rest->image.bytes());
   return rest_of_gather * gather::product_cost(plan, *layout.rest, true, dtype, gpu) +
-         (bytes / staged_bytes_a_us + staged_quad_us * quads) * slower;
+         (bytes / staged_bytes_a_us + rest_us) * gpu::measured_clock_ghz / gpu.clock_ghz;
 }
 
 }  // namespace

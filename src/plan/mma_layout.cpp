@@ -75,10 +75,18 @@ std::int64_t MatrixLayout::pair_half(Fragment at, int r, int g) const noexcept {
   return 2 * (index_word(at) + r % 8 * 4 + 2 * selector + g / 4) + r / 8;
 }
 
+namespace {
+
+// Steps of operand B that lie side by side in a warp's lanes.
+int operands_a_word(const gpu::Image& image, int group_batch) noexcept {
+  if (image.planes > 1) return 1;
+  return plane_entries / static_cast<int>(std::bit_ceil(static_cast<unsigned>(group_batch)));
+}
+
+}  // namespace
+
 int MatrixLayout::columns_a_quad(int group_batch, ExchangeWord word) const noexcept {
-  const int operands_a_word =
-      image.planes > 1 ? 1 : 8 / static_cast<int>(std::bit_ceil(static_cast<unsigned>(group_batch)));
-  return operands_a_word * operand_columns * (word == ExchangeWord::tag ? 1 : 2);
+  return operands_a_word(image, group_batch) * operand_columns * (word == ExchangeWord::tag ? 1 : 2);
 }
 
 MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word) const noexcept {
@@ -87,6 +95,22 @@ MatrixLayout::Quads MatrixLayout::state_quads(int group_batch, ExchangeWord word
     return image.planes * ((of * step_columns() + in_a_quad - 1) / in_a_quad);
   };
   return {quads(held_steps()), quads(steps.total() - held_steps())};
+}
+
+std::int64_t MatrixLayout::staged_positions(int group_batch) const noexcept {
+  const std::int64_t block = std::int64_t{operands_a_word(image, group_batch)} * operand_columns;
+  const std::int64_t columns = std::int64_t{steps.total()} * step_columns();
+  return column_warps() * ((columns + block - 1) / block * block);
+}
+
+std::int64_t MatrixLayout::staged_position(std::int64_t column, int group_batch) const noexcept {
+  const int parts = operands_a_word(image, group_batch);
+  const std::int64_t columns = std::int64_t{steps.total()} * step_columns();
+  const std::int64_t operand = column % columns / operand_columns;  // of its column warp
+  const std::int64_t four = column % operand_columns / 4, unit = column % 4;
+  const std::int64_t row = four % 2 * 8 + four / 2 * 4 + (unit ^ four % 2);
+  const std::int64_t warp = staged_positions(group_batch) / column_warps();
+  return column / columns * warp + (operand / parts * operand_columns + row) * parts + operand % parts;
 }
 
 int MatrixLayout::fragments_ahead() const noexcept {
@@ -124,6 +148,7 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
   w_hh.gathered = plan.gathered;
   w_hh.sparse = plan.sparse;
   w_hh.asks_late = plan.asks_late;
+  w_hh.has_rest = plan.rest.has_value();
   w_hh.steps = plan.steps;
   w_hh.kept_steps = plan.kept_steps;
   w_hh.image = layout.state;
@@ -131,7 +156,8 @@ Layout make_layout(const MmaPlan& plan, const Problem& problem, const DirectionP
     layout.rest = gather::make_matrix_layout(plan, *plan.rest, "w_hh.rest", problem.dtype);
     layout.rest->gates = layout.gates;
     layout.rest->units = layout.rest->columns = layout.units;
-    layout.rest->image = layout.state;
+    layout.rest->image =
+        gpu::make_image(w_hh.staged_positions(plan.group_batch), bytes, plan.group_batch, problem.dtype);
   }
   return layout;
 }
@@ -163,7 +189,7 @@ std::int64_t rest_sum_bytes(const gather::MatrixLayout& rest, int group_batch) n
 SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t available) noexcept {
   SharedBudget budget;
   budget.available = available;
-  budget.state = layout.w_hh.gathered || layout.rest ? layout.state.bytes() : 0;
+  budget.state = layout.rest ? layout.rest->image.bytes() : layout.w_hh.gathered ? layout.state.bytes() : 0;
   if (layout.in_cluster) {
     budget.ring = gpu::shared_ring_bytes(
         layout.w_hh.gathered
@@ -172,8 +198,9 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
     if (layout.w_hh.whole_rows()) budget.ring += gpu::counter_bytes;
   }
   // Where warps hold their own state they are apart by up to a timestep, and have sums of two; but not where
-  // it comes step by step, nor where a warp's sums are its own.
-  const bool two = !layout.w_hh.gathered && !layout.w_hh.streams_state() && !layout.w_hh.whole_rows();
+  // it comes step by step, nor where a warp's sums are its own, nor before a rest, where they meet.
+  const bool two =
+      !layout.w_hh.gathered && !layout.w_hh.streams_state() && !layout.w_hh.whole_rows() && !layout.rest;
   const std::int64_t sums = std::int64_t{4} * layout.w_hh.column_warps() * layout.w_hh.sum_words(group_batch);
   budget.sums = two ? 2 * sums : sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);

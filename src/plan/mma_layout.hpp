@@ -30,6 +30,7 @@ inline constexpr int most_tiles = 16;       // of a CTA: their sums stay in regi
 inline constexpr int most_row_parts = 2;    // or as many as warps: whole rows
 inline constexpr int plane_entries = 8;     // of the batch, that a lane of operand B has room for
 inline constexpr int late_columns = 32;     // of a quad at most, of more than plane_entries
+inline constexpr int staged_at_once = 12;   // quads that a lane has asked for, before it stages them
 
 // Which fragment, of all CTAs. `warp`: of those that share out the columns of the tile.
 struct Fragment {
@@ -50,6 +51,7 @@ struct MatrixLayout {
   bool gathered = false;
   bool sparse = false;
   bool asks_late = false;
+  bool has_rest = false;
   MmaSteps steps;
   int kept_steps = 0;
   Image image;  // gathered: in shared memory; else its positions are those that the ring's words hold
@@ -92,8 +94,11 @@ struct MatrixLayout {
     const int position = sparse ? word * 4 + k % 4 : k % 8 / 2 * 4 + k / 8 * 2 + k % 2;
     return (std::int64_t{at.warp} * steps.total() + at.step) * step_columns() + position;
   }
-  // Steps whose state a lane asks for at once and holds together; that of the others comes step by step.
-  [[nodiscard]] int held_steps() const noexcept { return asks_late ? 0 : steps.registers + steps.shared; }
+  // Steps whose state a lane asks for at once and holds together; that of the others comes step by step. With
+  // a rest all of it is staged in shared memory.
+  [[nodiscard]] int held_steps() const noexcept {
+    return asks_late ? 0 : has_rest ? steps.total() : steps.registers + steps.shared;
+  }
   // What is asked for late begins with a whole quad.
   [[nodiscard]] int late_steps() const noexcept { return late_columns / step_columns(); }
   [[nodiscard]] bool streams_state() const noexcept { return held_steps() < steps.total(); }
@@ -108,6 +113,10 @@ struct MatrixLayout {
   [[nodiscard]] std::int64_t ring_quads(int group_batch, ExchangeWord word) const noexcept {
     return std::int64_t{column_warps()} * warp_lanes * state_quads(group_batch, word).total();
   }
+  // With a rest: where column `column` is staged, and how many such places there are. A column warp's lie in
+  // blocks of rows of ldmatrix: kernels/staging.cuh.
+  [[nodiscard]] std::int64_t staged_position(std::int64_t column, int group_batch) const noexcept;
+  [[nodiscard]] std::int64_t staged_positions(int group_batch) const noexcept;
   // gathered: positions of zeros that padding reads, one for each column of a phase.
   [[nodiscard]] std::int64_t zero_position(int k) const noexcept {
     return image.zeros / word_bytes + k % column_phases;

@@ -27,10 +27,13 @@ constexpr int sparse_base = 17, sparse_of_held = 6, sparse_much_held = 26, spars
 constexpr int sparse_streaming = 8, sparse_whole = 8, sparse_shared = 12, sparse_late = 8,
               sparse_late_plane = 4, sparse_uneven = 12, sparse_before_hopper = 10;
 constexpr int uneven_warps = 4, uneven_streaming = 18, late_uneven_warps = 13;  // no power of two of them
-// Of the rest: where its sums are, of each gate and entry, and where its words are staged. Streamed state
-// that is staged as it comes is not kept ready for few tiles' products as otherwise.
-constexpr int rest_of_many_tiles = 20, rest_of_most_tiles = 56, rest_of_few_tiles = 20, rest_streamed = -12;
 constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
+// With a rest the state is staged: quads that are polled together, none is held. 600 plans were compiled.
+constexpr int staged_base = 96, staged_rounds = 30, staged_two_steps = 121, staged_streaming = 67;
+constexpr int most_staged_tiles = 10, staged_many_tiles = 10, staged_most_tiles = 45;
+constexpr int staged_wide = 20, staged_streaming_wide = 41, staged_entry = 20;
+constexpr int staged_few_warps = 20, staged_uneven_warps = 14, staged_most_warps = 24;
+constexpr int staged_relu = 15, staged_elsewhere = 18;
 // Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
 // at least.
 constexpr int counting_base = 44, least_sums = 16, whole_rows = 24;
@@ -50,7 +53,10 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
   const bool streams = matrix.steps.l2 > 0, before_hopper = compute_capability < 90;
   const bool on_their_way = matrix.steps.shared > 0 || (matrix.gathered && streams);
   const int step = on_their_way ? fragment_words * matrix.fragments_ahead() : 0;
-  const int entries = gpu::entries_a_thread(plan, plan.units_a_cta);
+  // Of a rest's words a unit has all entries that there is room for.
+  const auto batch = static_cast<unsigned>(plan.group_batch);
+  const int slots = layout.rest && batch > 2 ? static_cast<int>(std::bit_ceil(batch)) : plan.group_batch;
+  const int entries = (plan.units_a_cta * slots + matrix.threads() - 1) / matrix.threads();
   if (!matrix.gathered) {
     const bool uneven = !std::has_single_bit(static_cast<unsigned>(plan.warps));
     // Of few sums a lane has two each.
@@ -80,6 +86,26 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
           (matrix.sparse ? sparse_late + (before_hopper ? sparse_late_plane * matrix.image.planes : 0) : 0);
       return std::max(adding, late);
     }
+    if (matrix.has_rest) {
+      const int quads = matrix.state_quads(plan.group_batch, plan.exchange_word).held;
+      const int polls = std::min(staged_at_once, quads);
+      const bool wide = plan.group_batch > plane_entries / 2, in_rounds = quads > staged_at_once;
+      int staged = staged_base + polls + (in_rounds ? staged_rounds : 0) + (wide ? staged_wide : 0);
+      if (streams) {
+        const int ahead = (fragment_words + 1) * matrix.streamed_ahead();
+        staged = matrix.streams_two_steps() ? staged_two_steps + 2 * polls
+                                            : staged_streaming + polls + ahead + fragment_words * tiles;
+        if (tiles > many_tiles) staged += tiles > most_staged_tiles ? staged_most_tiles : staged_many_tiles;
+        if (wide) staged += tiles > many_tiles ? staged_many_tiles : staged_streaming_wide;
+        staged += staged_entry * std::max(0, entries - (wide ? 2 : 1)) + (in_rounds ? staged_wide : 0);
+        if (plan.warps == 16) staged += staged_most_warps;
+      }
+      if (plan.warps == 4) staged += staged_few_warps;
+      if (uneven) staged += staged_uneven_warps;
+      if (cell == relu_cell()) staged += staged_relu;
+      if (compute_capability != 90) staged += staged_elsewhere;
+      return std::max(adding + (uneven ? uneven_warps : 0), staged);
+    }
     const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
                             std::max(0, sums - many_sums) / 2 + (3 * matrix.gates + 2) * (entries - 1);
     int more = matrix.image.planes > 1 ? planes_of_held : 0;
@@ -100,13 +126,6 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
       if (tiles > sparse_few_tiles && plan.group_batch <= plane_entries / 2)
         more += std::max(0, held - sparse_much_held);
       if (streams) more += sparse_streaming + matrix.streamed_ahead() / 2;
-    }
-    if (layout.rest) {
-      more += matrix.gates * entries + static_cast<int>(layout.rest->passes.size());
-      more += tiles > many_tiles           ? rest_of_most_tiles
-              : tiles >= sparse_many_tiles ? rest_of_many_tiles
-              : streams                    ? rest_streamed
-                                           : rest_of_few_tiles;
     }
     if (cell == relu_cell()) more += looking_for_nonfinite;
     return std::max(adding, multiplying + more) + (uneven ? uneven_warps : 0);

@@ -116,7 +116,9 @@ const std::vector<CoverCase>& cases() {
 
 // Where the wishes leave no plan, as 16 lanes a row of the largest layers may, the planner chooses those two.
 Plan plan_of(const CoverCase& c) {
-  const Device device = find_device(c.device);
+  Device device = find_device(c.device);
+  std::get<GpuDescription>(device.description).compute_capability =
+      architectures()[static_cast<std::size_t>(c.architecture)];
   try {
     return make_plan(problem_of(c), device, {{}, c.wishes});
   } catch (const Error& error) {

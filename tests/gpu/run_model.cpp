@@ -137,6 +137,7 @@ Device cramped_gpu(int sms, int registers, std::int64_t shared, std::int64_t l2)
 
 ModelSpec Wanted::sized(ModelSpec spec) const {
   if (device) spec.hidden = spec.cell.gates() == 1 ? 400 : 150;
+  if (rests && streams) spec.hidden = spec.cell.gates() == 1 ? 2048 : 1500;  // more than has room on chip
   return rests ? spec : masked_for(*wishes.strategy, spec);
 }
 
@@ -170,7 +171,10 @@ const std::vector<Wanted>& mma_detours() {
     constexpr GpuStrategy dense = GpuStrategy::dense_mma, sparse = GpuStrategy::sparse_mma;
     const auto rests = [&](Wanted wanted) {
       wanted.rests = true;
-      if (wanted.streams && wanted.wishes.group_batch < 4) wanted.device = cramped_gpu(6, 168, 12288);
+      if (!wanted.streams) return wanted;
+      wanted.wishes.ctas = 68;
+      wanted.device =
+          wanted.wishes.group_batch > 2 ? cramped_gpu(68, 244, 45056) : cramped_gpu(68, 200, 14336);
       return wanted;
     };
     return std::vector{rests(detour(sparse, 7, false, 1, true)),  rests(detour(sparse, 2, false, 1, true)),

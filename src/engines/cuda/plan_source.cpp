@@ -115,7 +115,9 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("l2_block_words", m.block_words(Place::l2));
   text += "};\n";
   if (shape.layout.rest) {
-    text += "constexpr bool OPAQUE_PAIRS = false;\n" + matrix_source("Rest", "HImage", *shape.layout.rest);
+    const gather::MatrixLayout& rest = *shape.layout.rest;
+    text += image_source("StagedImage", rest.image, rest.units_a_cta);
+    text += "constexpr bool OPAQUE_PAIRS = false;\n" + matrix_source("Rest", "StagedImage", rest);
   }
   return text;
 }
@@ -234,10 +236,12 @@ std::int64_t exchange_quads(int units_a_cta, ExchangeWord word, const KernelShap
 namespace {
 
 // 16-byte polls of a thread in flight: all, but the registers of a kernel that stands in for the planned one
-// are planned for that one's stamps, which are fewer and are staged together.
+// are planned for that one's stamps, which are fewer and are staged together. With a rest no word is held.
 int polls_at_once(const KernelShape& shape) {
   constexpr int all = 1 << 20;
-  if (shape.h_word == shape.plan.exchange_word) return all;
+  const bool planned_word = shape.h_word == shape.plan.exchange_word;
+  if (has_rest(shape)) return mma::staged_at_once / (planned_word ? 1 : 2);
+  if (planned_word) return all;
   const std::int64_t planned = exchange_quads(shape.frame.outputs_a_cta, shape.plan.exchange_word, shape);
   const int readers = holds_state(shape)
                           ? std::get<MmaShape>(shape.product).layout.w_hh.column_warps() * gpu::warp_lanes

@@ -12,7 +12,10 @@ MmaProduct::MmaProduct(const mma::View& view, DType dtype, int group_batch)
   sums_.resize(static_cast<size_t>(layout.ctas) * static_cast<size_t>(layout.tiles) * mma::tile_rows *
                group_batch_);
   warp_sums_.resize(mma::tile_rows * group_batch_);
-  if (view_.rest) rest_.emplace(*view_.rest, dtype, group_batch);
+  if (view_.rest) {
+    rest_.emplace(*view_.rest, dtype, group_batch);
+    staged_.emplace(view_.rest->layout.image, dtype);
+  }
 }
 
 float* MmaProduct::tile_sums(int cta, int tile) {
@@ -54,7 +57,14 @@ void MmaProduct::run(const StateImage& state, int entries, bool bounded) {
     for (size_t i = 0; i < warp_sums_.size(); ++i) to[i] += warp_sums_[i];
   });
   if (!rest_) return;
-  rest_->run(state, entries, bounded);
+  const std::vector<std::int32_t>& columns = *view_.staged;
+  for (size_t position = 0; position < columns.size(); ++position) {
+    if (columns[position] < 0) continue;
+    for (int b = 0; b < entries; ++b)
+      staged_->at(static_cast<std::int64_t>(position), b) =
+          state.word(b / image.entries, columns[position] * image.word_bytes)[b % image.entries];
+  }
+  rest_->run(*staged_, entries, bounded);
   for (int cta = 0; cta < layout.ctas; ++cta) {
     for (int row = 0; row < view_.layout.rows_a_cta(); ++row) {
       auto* const sum = const_cast<float*>(sums(cta, row));

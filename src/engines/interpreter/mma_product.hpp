@@ -23,6 +23,7 @@ class MmaProduct final : public RecurrentProduct {
 
   mma::View view_;
   std::optional<GatherProduct> rest_;
+  std::optional<StateImage> staged_;  // as the rest reads it
   DType dtype_;
   std::size_t group_batch_;
   std::vector<float> sums_;       // [cta][tile][row][entry]

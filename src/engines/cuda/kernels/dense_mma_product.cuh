@@ -1,20 +1,21 @@
 // The recurrent product of strategies dense-mma and sparse-mma: every warp multiplies its share of the columns, whose state
-// comes from the ring into its registers, all at once or step by step.
+// comes from the ring into its registers, all at once or step by step, or with a rest by way of shared memory.
 #pragma once
 
 #include "counted_exchange.cuh"
 #include "held_exchange.cuh"
 #include "mma.cuh"
+#include "staged_exchange.cuh"
 
 // One CTA's part of a matrix, as a thread holds it.
 template <class M>
 class Product {
  public:
   // A warp may be a timestep ahead of those that still add up the sums of the last one. Where state is streamed they are
-  // done long before it is: it waits for them, and the room of the second set is for weights. With whole rows a warp adds up
-  // its own.
+  // done long before it is: it waits for them, and the room of the second set is for weights. Before a rest warps meet
+  // anyway. With whole rows a warp adds up its own.
   static constexpr bool streams = M::held_steps < M::steps;
-  static constexpr int sum_buffers = streams || M::whole_rows ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
+  static constexpr int sum_buffers = streams || M::has_rest || M::whole_rows ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
       : weights_(arrays, cta, shared_weights) {
@@ -36,15 +37,19 @@ class Product {
   template <class Columns>
   __device__ __forceinline__ void run(Columns& columns, u32 sums) {
     // Where nothing is streamed it is known before the product.
-    if constexpr (!streams && !COUNTED) {
+    if constexpr (!streams && !M::has_rest && !COUNTED) {
       if (columns.end_nonfinite()) {
-#pragma unroll
-        for (int s = 0; s < M::held_steps && M::has_rest; ++s) columns.stage(s);
         sum_stored_weights(columns, sums);
         return;
       }
     }
     Sums sum[chains] = {};
+    // The last ones load the next timestep's first.
+    const auto load = [&](int step, int tile, Fragment& to) {
+      load_streamed(step < M::l2_steps ? step : step - M::l2_steps, tile, to);
+    };
+    // While these are multiplied and those whose weights are on chip, the others' weights come.
+    if constexpr (M::has_rest && M::l2_steps > 0) multiply_far<0, far_in_front>(columns, sum[0], load);
     Fragment coming[ahead];  // from shared memory
 #pragma unroll
     for (int f = 0; f < ahead; ++f) load_shared_fragment(f, coming[f]);
@@ -61,14 +66,15 @@ class Product {
         __syncwarp();
         sum_stored_weights(columns, sums);
       }
-    } else if constexpr (!streams) {
+    } else if constexpr (!streams && !M::has_rest) {
       WarpSums<M>::leave(sum[0], sums);
     } else {
-      // The last ones load the next timestep's first.
-      multiply_streamed<Quads::streamed - divide_up(M::l2_steps * Quads::operands_a_step, Quads::steps), M::l2_steps>(
-          columns, sum[0], streamed_, [&](int step, int tile, Fragment& to) {
-            load_streamed(step < M::l2_steps ? step : step - M::l2_steps, tile, to);
-          });
+      if constexpr (streams) {
+        multiply_streamed<Quads::streamed - divide_up(M::l2_steps * Quads::operands_a_step, Quads::steps), M::l2_steps>(
+            columns, sum[0], streamed_, load);
+      } else if constexpr (M::l2_steps > far_in_front) {
+        multiply_far<far_in_front, M::l2_steps>(columns, sum[0], load);
+      }
       const bool nonfinite = columns.end_nonfinite();
       __syncthreads();
       if (nonfinite) {
@@ -103,6 +109,7 @@ class Product {
                 "the l2 steps begin with a quad");
   static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0;
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
+  static constexpr int far_in_front = divide_up(streamed_ahead, M::tiles);  // and in each turn
 
   using Operand = OperandB<M>;
   struct Fragment {  // on its way
@@ -134,7 +141,6 @@ class Product {
       if (s < M::register_steps) {
         Operand b[planes];
         columns.operand(s, b);
-        if constexpr (M::has_rest) columns.stage(s);
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
           multiply(tile, sum[s % chains], weights_.held(s, tile), M::sparse ? index_[s * M::index_words + tile / 2] : 0, b);
@@ -143,7 +149,6 @@ class Product {
       if (s < M::shared_steps) {
         Operand b[planes];
         columns.operand(M::register_steps + s, b);
-        if constexpr (M::has_rest) columns.stage(M::register_steps + s);
         u32 index = 0;
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
@@ -205,15 +210,36 @@ class Product {
             put<Quads>(b[plane], half, words[operand / Quads::steps][plane][place / Quads::parts], place % Quads::parts);
           }
         }
-        u32 index = 0;
-#pragma unroll
-        for (int tile = 0; tile < M::tiles; ++tile) {
-          Fragment& place = coming[(i * M::tiles + tile) % N];
-          if (tile % 2 == 0) index = place.index;
-          multiply(tile, sum, place.words, index, b);
-          load(s + (tile + N) / M::tiles, (tile + N) % M::tiles, place);
-        }
+        multiply_coming(s, i, sum, coming, b, load);
       }
+    }
+  }
+  // Steps `first` to `end` of those whose weights come from L2, whose state is at hand.
+  template <int first, int end, class Columns, class Load>
+  __device__ __forceinline__ void multiply_far(Columns& columns, Sums& sum, Load&& load) {
+    static_assert(far_in_front * M::tiles % streamed_ahead == 0 && (end - first) % far_in_front == 0,
+                  "a fragment has the same place in each turn");
+#pragma unroll 1
+    for (int turn = first; turn < end; turn += far_in_front) {
+#pragma unroll
+      for (int i = 0; i < far_in_front; ++i) {
+        Operand b[planes];
+        columns.operand(M::register_steps + M::shared_steps + turn + i, b);
+        multiply_coming(turn + i, i, sum, streamed_, b, load);
+      }
+    }
+  }
+  // Step `s`, the `i`th of a turn, whose fragments are on their way.
+  template <int N, class Load>
+  __device__ __forceinline__ static void multiply_coming(int s, int i, Sums& sum, Fragment (&coming)[N], const Operand (&b)[planes],
+                                                         Load&& load) {
+    u32 index = 0;
+#pragma unroll
+    for (int tile = 0; tile < M::tiles; ++tile) {
+      Fragment& place = coming[(i * M::tiles + tile) % N];
+      if (tile % 2 == 0) index = place.index;
+      multiply(tile, sum, place.words, index, b);
+      load(s + (tile + N) / M::tiles, (tile + N) % M::tiles, place);
     }
   }
   __device__ __forceinline__ void load_streamed(int s, int tile, Fragment& to) const {

@@ -14,7 +14,7 @@ class Exchange {
  public:
   static constexpr int first_step = 0;  // the number of the state that a run starts from: all CTAs load all of it
 
-  static constexpr int entries = Image::units_a_cta * GROUP_BATCH;  // of a slice
+  static constexpr int units = Image::units_a_cta, entries = units * GROUP_BATCH;  // of a slice
   static constexpr int entries_a_quad = 16 / Element::bytes - (W == Word::tag ? 1 : 0);
   static constexpr int quads_a_cta = divide_up(entries, entries_a_quad);
   static constexpr int quads = CTAS * quads_a_cta;  // of a slot of a group

@@ -12,7 +12,6 @@
 #include "held_slice.cuh"
 #include "mma.cuh"
 #include "ring.cuh"
-#include "staging.cuh"
 
 template <class M, Word W>
 class HeldExchange : public HeldSlice<M> {
@@ -58,9 +57,8 @@ class HeldExchange : public HeldSlice<M> {
   // `publish` says so.
   class Columns {
    public:
-    // `image`: of h, for what is gathered of it.
-    __device__ __forceinline__ Columns(HeldExchange& exchange, u32 step, const Deadline& deadline, u32 image)
-        : exchange_(exchange), step_(step), deadline_(deadline), staging_(image) {}
+    __device__ __forceinline__ Columns(HeldExchange& exchange, u32 step, const Deadline& deadline, u32)
+        : exchange_(exchange), step_(step), deadline_(deadline) {}
 
     // Returns when all held words are there.
     template <class WhileWaiting>
@@ -113,18 +111,6 @@ class HeldExchange : public HeldSlice<M> {
       }
     }
 
-    // The same columns, for what is gathered.
-    __device__ __forceinline__ void stage(int weights_step) const {
-      if constexpr (M::has_rest) {
-#pragma unroll
-        for (int i = 0; i < Quads::operands_a_step; ++i) {
-          const int step = weights_step * Quads::operands_a_step + i, place = Quads::place_in_quad(step);
-          if (place % Quads::parts == 0)
-            staging_.store(step, Quads::held_steps - step, word_[0][Quads::quad_of(step)][place / Quads::parts]);
-        }
-      }
-    }
-
     // The words of the next streamed quad.
     __device__ __forceinline__ void take_streamed(int quad, u64 (&words)[Quads::planes][Quads::words]) {
       const auto has = [&](int plane, int w) { return exchange_.has_streamed(plane, quad * Quads::words + w); };
@@ -144,17 +130,7 @@ class HeldExchange : public HeldSlice<M> {
         coming_[plane] = {};
         if constexpr (M::sparse) {
 #pragma unroll
-          for (int w = 0; w < Quads::words; ++w) {
-            if (M::has_rest && can_flag && Codec::is_flagged(flags_)) words[plane][w] = Codec::unflagged(words[plane][w]);
-            words[plane][w] = share_halves(words[plane][w]);
-          }
-        }
-      }
-      if constexpr (M::has_rest) {
-#pragma unroll
-        for (int w = 0; w < Quads::words; ++w) {
-          const int step = quad * Quads::steps + w * Quads::parts;
-          staging_.store(Quads::held_steps + step, Quads::streamed_steps - step, words[0][w]);
+          for (int w = 0; w < Quads::words; ++w) words[plane][w] = share_halves(words[plane][w]);
         }
       }
       if (quad + 1 < Quads::streamed) ask_streamed(quad + 1);
@@ -217,7 +193,6 @@ class HeldExchange : public HeldSlice<M> {
     Deadline deadline_;
     u64 word_[Quads::planes][at_least_one(Quads::held)][Quads::words];
     Quad coming_[Quads::planes];  // streamed ones
-    Staging<M, Quads> staging_;
     u64 flags_ = 0;               // all words that were taken, or'ed
     bool nonfinite_ = false;
   };
@@ -225,21 +200,7 @@ class HeldExchange : public HeldSlice<M> {
   // Publishes the entries that this thread owns as state number `step`. By all threads that share out the slice, which must
   // have met since the last product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
-    const bool gave_up = ring_.gave_up(step);  // waited for together with the first shuffle
-    const int slot = slot_at(step);
-#pragma unroll
-    for (int i = 0; i < entries_a_thread; ++i) {
-      const u64 word = Codec::join(bits[i]);
-      if (published_[i] < 0 || gave_up) continue;
-      const RingWords to = words_ + (published_[i] + slot);
-      if constexpr (W == Word::tag) {
-        Codec::store(to, Quad{word, Codec::tag_bits(step)});
-      } else {
-        Codec::store(to, Codec::stamped(word, step));
-      }
-    }
-    ring_.arrive(gave_up);
-    return !gave_up;
+    return ring_.publish(step, bits, published_, words_, slot_at(step));
   }
 
  private:

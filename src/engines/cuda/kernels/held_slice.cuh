@@ -6,7 +6,11 @@
 
 template <class M>
 struct HeldSlice {
-  static constexpr int entries = M::Image::units_a_cta * GROUP_BATCH;
+  // Four neighbouring lanes have a word: four units of a batch entry, or where the state is staged a unit's four entries, as
+  // many as there would be room for.
+  static constexpr bool unit_words = M::has_rest && GROUP_BATCH > 2;
+  static constexpr int units = M::Image::units_a_cta, entries_a_unit = unit_words ? power_of_two_from(GROUP_BATCH) : GROUP_BATCH;
+  static constexpr int entries = units * entries_a_unit;
   // The threads of a CTA share out its slice, or those of a warp what its whole rows are.
   static constexpr int owners = M::whole_rows ? 32 : THREADS;
   static constexpr int entries_of_owners = M::whole_rows ? M::units_a_warp * GROUP_BATCH : entries;
@@ -17,7 +21,10 @@ struct HeldSlice {
     const int owned = threadIdx.x % owners + i * owners;
     return owned < entries_of_owners ? threadIdx.x / owners * entries_of_owners + owned : entries;
   }
-  // Four neighbouring lanes have a word.
-  __device__ __forceinline__ static int unit_of(int entry) { return entry / (4 * GROUP_BATCH) * 4 + entry % 4; }
-  __device__ __forceinline__ static int batch_of(int entry) { return entry / 4 % GROUP_BATCH; }
+  __device__ __forceinline__ static int unit_of(int entry) {
+    return unit_words ? entry / entries_a_unit : entry / (4 * GROUP_BATCH) * 4 + entry % 4;
+  }
+  __device__ __forceinline__ static int batch_of(int entry) {
+    return unit_words ? entry % entries_a_unit : entry / 4 % GROUP_BATCH;
+  }
 };

@@ -14,9 +14,7 @@
 #if HAS_REST
 #include "gather_rows.cuh"
 #endif
-#if HELD_STATE
-#include "held_exchange.cuh"
-#else
+#if !HELD_STATE
 #include "exchange.cuh"
 #endif
 #include "outputs.cuh"
@@ -26,6 +24,8 @@ extern __shared__ __align__(16) unsigned char memory[];
 #if HELD_STATE
 #if COUNTED
 using HExchange = CountedExchange<Hh>;
+#elif HAS_REST
+using HExchange = StagedExchange<Hh, H_WORD>;
 #else
 using HExchange = HeldExchange<Hh, H_WORD>;
 #endif
@@ -143,7 +143,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     columns.receive(store_last);
     product.run(columns, sums);
 #if HAS_REST
-    __syncthreads();  // now all warps have staged their columns
     rest.run(h_image, rest_sums, false);
 #endif
 #else

@@ -22,10 +22,10 @@ struct Owned {
       }
     }
   }
-  __device__ __forceinline__ static bool is_any(int i) { return E::entry(i) < E::entries; }
+  __device__ __forceinline__ static bool is_any(int i) { return E::entry(i) < E::entries && in_group(i) < GROUP_BATCH; }
   __device__ __forceinline__ static int batch_entry(int i, int first_entry) { return first_entry + in_group(i); }
   __device__ __forceinline__ static int unit_at(int i, int cta) {  // index in the map
-    return cta * (E::entries / GROUP_BATCH) + unit(i);
+    return cta * E::units + unit(i);
   }
   __device__ __forceinline__ static int unit(int i) { return E::unit_of(E::entry(i)); }       // of the slice
   __device__ __forceinline__ static int in_group(int i) { return E::batch_of(E::entry(i)); }  // of the group's batch
@@ -84,7 +84,7 @@ class ImageOutputs {
   }
 
  private:
-  static constexpr int units = E::entries / GROUP_BATCH;
+  static constexpr int units = E::units;
   static constexpr int count = divide_up(E::entries, THREADS);
 
   const Arguments& a_;

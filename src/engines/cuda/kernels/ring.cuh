@@ -104,6 +104,26 @@ class Ring {
     if (threadIdx.x == 0 && !gave_up) add_release_32(barrier_, 1);
   }
 
+  // Publishes state number `step`, of which this thread has `bits`: words that four neighbouring threads have, each stored by
+  // the first of them `at[i]` words behind the slot; -1: none. False: this CTA has given up, and nothing is published.
+  template <int N>
+  __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[N], const int (&at)[N], RingWords ring, int slot) {
+    const bool gave_up = this->gave_up(step);  // waited for together with the first shuffle
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const u64 word = join(bits[i]);
+      if (at[i] < 0 || gave_up) continue;
+      const RingWords to = ring + (at[i] + slot);
+      if constexpr (W == Word::tag) {
+        store(to, Quad{word, tag_bits(step)});
+      } else {
+        store(to, stamped(word, step));
+      }
+    }
+    arrive(gave_up);
+    return !gave_up;
+  }
+
   template <class Words>
   __device__ __forceinline__ static Quad load(Words p) {
     if constexpr (W == Word::tag) return load_relaxed_128(p);

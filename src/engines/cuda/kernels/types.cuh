@@ -94,6 +94,17 @@ __device__ __forceinline__ u32 load_shared_word(u32 address) {
   asm volatile("ld.volatile.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
   return v;
 }
+__device__ __forceinline__ void store_shared(u32 address, u64 v) {
+  asm volatile("st.shared.u64 [%0], %1;" ::"r"(address), "l"(v) : "memory");
+}
+__device__ __forceinline__ void store_shared(u32 address, u64 low, u64 high) {
+  asm volatile("st.shared.v2.u64 [%0], {%1, %2};" ::"r"(address), "l"(low), "l"(high) : "memory");
+}
+__device__ __forceinline__ u32 load_shared_16(u32 address) {
+  u16 v;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(address) : "memory");
+  return v;
+}
 // The lower half.
 __device__ __forceinline__ void store_shared_16(u32 address, u32 v) {
   asm volatile("st.shared.u16 [%0], %1;" ::"r"(address), "h"(static_cast<u16>(v)) : "memory");
