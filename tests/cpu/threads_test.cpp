@@ -11,6 +11,7 @@
 #include "cpu/support.hpp"
 #include "engines/cpu/crowding.hpp"
 #include "engines/cpu/team.hpp"
+#include "engines/cpu/turns.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::test {
@@ -300,6 +301,61 @@ struct Told {
   Crowding crowding;
   Crowding::Time now{std::chrono::hours(1)};
 };
+
+// Too large for the caches of one core, so that they do not halve their workers.
+TEST(Threads, LargeSessionsSideBySideKeepTheirBits) {
+  ModelSpec spec = some_lstm();
+  spec.hidden = 1000;
+  spec.density = 0.1;
+  const Model model = random_model(spec);
+  const Inputs in = random_inputs(model, 100, 1, 4);
+  const auto packed = pack_as(model, 1, CpuLayout::tile);
+  const EngineOutput expected = run_engine(packed, model, in, "", 1);
+  std::vector<std::jthread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] { EXPECT_TRUE(run_engine(packed, model, in, "", 2) == expected); });
+  }
+}
+
+TEST(Turns, NeverHaveMoreWorkersThanCoresAndAllComeToTheirs) {
+  constexpr int cores = 3, callers = 6, times = 200;
+  cpu::Turns turns(cores);
+  std::atomic<int> at_work{0}, most{0}, done{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int caller = 0; caller < callers; ++caller) {
+      threads.emplace_back([&, workers = caller + 1] {
+        const int counted = std::min(workers, cores);  // who has more gets all
+        for (int i = 0; i < times; ++i) {
+          const cpu::Turn turn(turns, workers);
+          const int now = at_work.fetch_add(counted) + counted;
+          for (int seen = most.load(); now > seen && !most.compare_exchange_weak(seen, now);) {
+          }
+          std::this_thread::yield();
+          at_work.fetch_sub(counted);
+          done.fetch_add(1);
+        }
+      });
+    }
+  }
+  EXPECT_LE(most.load(), cores);
+  EXPECT_EQ(done.load(), callers * times);
+}
+
+// The thread that has the cores is not there in a child.
+TEST(Turns, AreFreeInAChildOfFork) {
+  cpu::Turns& turns = cpu::Turns::of_process();
+  const cpu::Turn turn(turns, 1000);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    { const cpu::Turn own(turns, 1000); }
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
 
 TEST(Crowding, ASessionWithItsCoresKeepsAllWorkers) {
   Told told({1.0, 1.7});

@@ -1,7 +1,9 @@
 #include "engines/cpu/session.hpp"
 
 #include <algorithm>
+#include <optional>
 
+#include "engines/cpu/turns.hpp"
 #include "engines/cpu/worker.hpp"
 #include "plan/cpu_cost.hpp"
 
@@ -9,8 +11,9 @@ namespace sprnn::cpu {
 
 namespace {
 
-// A run of many timesteps is done in parts about this long, where fewer workers can pay: after each it may go
-// on with more or fewer. A part costs about 1 us to begin, and on crowded cores a turn of the scheduler.
+// A run of many timesteps is done in parts about this long: after each it may go on with more or fewer
+// workers, or others have their turn. A part costs about 1 us to begin, and on crowded cores a turn of the
+// scheduler.
 constexpr double part_us = 2000;
 
 }  // namespace
@@ -67,11 +70,18 @@ void CpuSession::weights_changed() {
 }
 
 void CpuSession::run_direction(std::size_t direction, const DirectionRun& run) {
-  if (!crowding_.can_halve()) return run_part(direction, run);
+  const DirectionData& data = directions_[direction];
+  const int workers = data.shares.front().workers;
+  if (workers == 1) return run_part(direction, run);
+  // Where fewer workers do not pay, others have the cores in turn. A single timestep would wait longer than
+  // it takes.
+  const bool in_turns = !crowding_.can_halve() && run.end - run.begin >= data.part_steps / 4;
   DirectionRun part = run;
   for (part.end = run.begin; part.end < run.end;) {
     part.begin = part.end;
-    part.end = std::min(part.begin + directions_[direction].part_steps, run.end);
+    part.end = std::min(part.begin + data.part_steps, run.end);
+    std::optional<Turn> turn;
+    if (in_turns) turn.emplace(Turns::of_process(), workers);
     run_part(direction, part);
   }
 }
