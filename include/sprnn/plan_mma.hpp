@@ -1,6 +1,6 @@
 // The GPU strategies dense-mma, sparse-mma and vector-mma: weights as fragments of tensor-core products
 // (mma.m16n8k16), on chip as far as they fit; the hidden state of vector-mma in shared memory, that of the
-// others in the registers of the warps that multiply it.
+// others in the registers of the warps that multiply it, but beside a rest (below) in shared memory too.
 //
 // Each CTA owns some units. Their rows, unit after unit, form tiles of 16; in vector-mma each those of the
 // units that share columns, and empty rows up to 16. The columns of a tile go by steps of 16, shared out
@@ -10,7 +10,7 @@
 // sparse-mma is dense-mma of rows of which 2 non-zeros in each 4 neighbouring columns are multiplied by
 // sparse tensor cores: steps have 32 columns, of which a fragment holds 16 weights a row and where they
 // belong (mma.sp.m16n8k32). Pattern 2:4 has no others; of any other mask the rest, non-zeros beyond two of
-// four, is gathered as pairs, from an image of h that the warps stage for it.
+// four, is gathered as pairs, and both products read the state from shared memory.
 //
 // Many tiles or batch entries have too many sums for the registers of a warp: then the tiles are shared out
 // too, to `row_parts` parts of the warps, each of which reads the whole state. With as many parts as warps a

@@ -9,10 +9,4 @@ namespace sprnn::gpu {
 [[nodiscard]] int receiving_registers(const GpuPlan& plan, const Image& image, int units_a_cta,
                                       ExchangeWord word);
 
-// (Unit, batch entry)s whose cell a thread updates.
-[[nodiscard]] inline int entries_a_thread(const GpuPlan& plan, int units_a_cta) noexcept {
-  const int threads = plan.warps * warp_lanes;
-  return (units_a_cta * plan.group_batch + threads - 1) / threads;
-}
-
 }  // namespace sprnn::gpu

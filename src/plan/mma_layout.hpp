@@ -114,7 +114,7 @@ struct MatrixLayout {
     return std::int64_t{column_warps()} * warp_lanes * state_quads(group_batch, word).total();
   }
   // With a rest: where column `column` is staged, and how many such places there are. A column warp's lie in
-  // blocks of rows of ldmatrix: kernels/staging.cuh.
+  // blocks of rows of ldmatrix: kernels/staged_columns.cuh.
   [[nodiscard]] std::int64_t staged_position(std::int64_t column, int group_batch) const noexcept;
   [[nodiscard]] std::int64_t staged_positions(int group_batch) const noexcept;
   // gathered: positions of zeros that padding reads, one for each column of a phase.
@@ -157,7 +157,7 @@ struct Layout : gpu::Frame {
   std::optional<gather::MatrixLayout> rest;  // of its non-zeros, "w_hh.rest"
 };
 
-// Of the image of h: a pair of the rest reads all batch entries of the group at once.
+// Of the state in shared memory: a pair of the rest reads all batch entries of the group at once.
 [[nodiscard]] int bytes_of_word(const MmaPlan& plan) noexcept;
 
 [[nodiscard]] Layout make_layout(const MmaPlan& plan, const Problem& problem,

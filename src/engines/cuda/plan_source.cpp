@@ -127,15 +127,15 @@ struct ProductBytes {
   std::int64_t state = 0, sums = 0, rest_sums = 0, hh_weights = 0, hr_weights = 0, rest_weights = 0;
 };
 
-constexpr std::int64_t word = 4;
+constexpr std::int64_t bytes_a_word = 4;
 
 ProductBytes product_bytes(const GatherShape& shape, int group_batch) {
   const gather::Layout& layout = shape.layout;
   ProductBytes bytes;
   bytes.state = layout.state.bytes();
   bytes.sums = gather::shared_budget(layout, group_batch, 0).sums;
-  bytes.hh_weights = layout.w_hh.block_words(Place::shared) * word;
-  if (layout.w_hr) bytes.hr_weights = layout.w_hr->block_words(Place::shared) * word;
+  bytes.hh_weights = layout.w_hh.block_words(Place::shared) * bytes_a_word;
+  if (layout.w_hr) bytes.hr_weights = layout.w_hr->block_words(Place::shared) * bytes_a_word;
   return bytes;
 }
 
@@ -143,10 +143,10 @@ ProductBytes product_bytes(const MmaShape& shape, int group_batch) {
   const SharedBudget budget = mma::shared_budget(shape.layout, group_batch, 0);
   ProductBytes bytes;
   bytes.state = budget.state;
-  bytes.hh_weights = shape.layout.w_hh.block_words(Place::shared) * word;
+  bytes.hh_weights = shape.layout.w_hh.block_words(Place::shared) * bytes_a_word;
   if (shape.layout.rest) {
     bytes.rest_sums = mma::rest_sum_bytes(*shape.layout.rest, group_batch);
-    bytes.rest_weights = shape.layout.rest->block_words(Place::shared) * word;
+    bytes.rest_weights = shape.layout.rest->block_words(Place::shared) * bytes_a_word;
   }
   bytes.sums = budget.sums - bytes.rest_sums;
   return bytes;

@@ -33,7 +33,7 @@ class Product {
     WarpSums<M>::add(sums, places[0], total);
   }
 
-  // `columns`: the state of the warp's (held_exchange.cuh).
+  // `columns`: the state of the warp's (held_exchange.cuh, staged_exchange.cuh).
   template <class Columns>
   __device__ __forceinline__ void run(Columns& columns, u32 sums) {
     // Where nothing is streamed it is known before the product.

@@ -1,7 +1,8 @@
 // How words of the state lie in a ring, where tensor cores take it from there (dense-mma, sparse-mma), and what a lane has of them.
 //
-// A word is four neighbouring units of one batch entry. Operand B has room for 8 batch entries, a lane for each and
-// four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next steps' words.
+// A word is four neighbouring units of one batch entry (but see held_slice.cuh: unit_words). Operand B has room for 8 batch
+// entries, a lane for each and four units of a step's 16; where a group has 4, 2 or 1, the lanes behind them hold the next
+// steps' words.
 #pragma once
 
 #include "mma.cuh"

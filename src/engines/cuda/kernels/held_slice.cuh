@@ -6,7 +6,7 @@
 
 template <class M>
 struct HeldSlice {
-  // Four neighbouring lanes have a word: four units of a batch entry, or where the state is staged a unit's four entries, as
+  // Four neighbouring lanes have a word: four units of a batch entry, or where more than 2 are staged a unit's four entries, as
   // many as there would be room for.
   static constexpr bool unit_words = M::has_rest && GROUP_BATCH > 2;
   static constexpr int units = M::Image::units_a_cta, entries_a_unit = unit_words ? power_of_two_from(GROUP_BATCH) : GROUP_BATCH;

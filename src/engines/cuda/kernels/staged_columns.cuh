@@ -20,7 +20,7 @@ class StagedColumns {
 
   // A word of the ring is four batch entries of a unit, which lie side by side, or else four units of an entry, which lie in
   // four rows. What a lane has of its quads:
-  //   unit words   the words of a plane in the order of the image
+  //   unit words   two neighbouring ones (of tags one) in the order of the image
   //   else         its lane's word of a block, a quad of two blocks
   // Of a unit of the column warp and a batch entry: in 64-bit words of the warp's part of a slot.
   __device__ __forceinline__ static int word_at(int unit, int b) {
@@ -43,7 +43,7 @@ class StagedColumns {
     return (quad * words_a_quad * parts + (unit_words ? (parts == 2 ? w : 0) : w * parts)) * 16;
   }
 
-  // Whether the last block has it.
+  // Whether the column warp's blocks have word `w` of a lane's quad.
   __device__ __forceinline__ static bool has(int quad, int w) {
     if ((quad + 1) * words_a_quad <= blocks) return w < words_a_quad;
     return quad * words_a_quad + (unit_words ? threadIdx.x % 32 / 16 : w) < blocks;
