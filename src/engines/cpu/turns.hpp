@@ -1,7 +1,7 @@
 // Long runs of this process whose workers are together more than its cores take turns of about 2 ms (a part
 // of session.cpp). The kernel lets threads take turns each for itself, and a session stands still whenever
 // one of its workers is off its core: two sessions of an LSTM 1024 took 2.3 times as long, in the median, and
-// take 2.1 in turns (docs/cpu.md).
+// take 2.2 in turns (docs/cpu.md).
 #pragma once
 
 #include <atomic>
