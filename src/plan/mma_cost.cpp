@@ -165,10 +165,11 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
   const Layout layout = make_layout(plan, problem, direction);
   const bool late = plan.asks_late && streams_near(layout.w_hh, gpu);
   const bool counted = plan.in_cluster && layout.w_hh.whole_rows();
-  const double exchange = counted
-                              ? counted_exchange(plan, layout.w_hh, gpu)
-                              : gpu::exchange_cost(plan, late ? 0 : layout.state.positions,
-                                                   plan.exchange_word, problem.dtype, gpu, !plan.gathered);
+  const std::int64_t positions =
+      layout.state.positions * layout.w_hh.exchanged_entries(plan.group_batch) / plan.group_batch;
+  const double exchange = counted ? counted_exchange(plan, layout.w_hh, gpu)
+                                  : gpu::exchange_cost(plan, late ? 0 : positions, plan.exchange_word,
+                                                       problem.dtype, gpu, !plan.gathered);
   const auto part = counted ? whole_product : late ? late_product : product;
   double in_product = part(plan, layout.w_hh, gpu);
   // Weights that come from memory go through the L2 too, beside the state.

@@ -113,6 +113,13 @@ struct MatrixLayout {
   [[nodiscard]] std::int64_t ring_quads(int group_batch, ExchangeWord word) const noexcept {
     return std::int64_t{column_warps()} * warp_lanes * state_quads(group_batch, word).total();
   }
+  // With a rest, whose pairs read all batch entries of a unit: a word is four of them, else four units of
+  // one.
+  [[nodiscard]] bool unit_words(int group_batch) const noexcept { return has_rest && group_batch > 2; }
+  // Batch entries that are exchanged: whole words of a unit.
+  [[nodiscard]] int exchanged_entries(int group_batch) const noexcept {
+    return !unit_words(group_batch) ? group_batch : group_batch > 4 ? 8 : 4;
+  }
   // With a rest: where column `column` is staged, and how many such places there are. A column warp's lie in
   // blocks of rows of ldmatrix: kernels/staged_columns.cuh.
   [[nodiscard]] std::int64_t staged_position(std::int64_t column, int group_batch) const noexcept;
@@ -134,13 +141,18 @@ struct MatrixLayout {
     const int last = units_a_cta * gates - 1;
     return last / rows_a_tile * tile_rows + last % rows_a_tile + 1;
   }
-  // Words from one batch entry's sums to the next one's. Of entries b and b + 1 those of four units are
-  // loaded together, of b, b + 2, b + 4 and b + 6 those of eight rows are stored together: with 8 words more
-  // behind every second entry either lie in 32 banks.
-  [[nodiscard]] int sum_pitch() const noexcept { return (sum_rows() + 15) / 32 * 32 + 16; }
+  // Words from one batch entry's sums to the next one's, and how many more lie behind every second entry, so
+  // that what is stored or loaded together lies in 32 banks. Of entries b, b + 2, b + 4 and b + 6 those of
+  // eight rows are stored together. Loaded are those of four units and of two entries; where words are of one
+  // unit, of 4 or 8.
+  [[nodiscard]] int sum_pitch(int group_batch) const noexcept {
+    const int bank = unit_words(group_batch) ? 32 / exchanged_entries(group_batch) : 16;
+    return (sum_rows() + 31 - bank) / 32 * 32 + bank;
+  }
+  [[nodiscard]] int sum_gap(int group_batch) const noexcept { return unit_words(group_batch) ? 0 : 8; }
   // Of a column warp.
   [[nodiscard]] int sum_words(int group_batch) const noexcept {
-    return group_batch * sum_pitch() + (group_batch - 1) / 2 * 8;
+    return group_batch * sum_pitch(group_batch) + (group_batch - 1) / 2 * sum_gap(group_batch);
   }
 
  private:

@@ -34,7 +34,8 @@
 #define TAGS 4        /* values that a tag takes; 65536 in the kernel, few here so that they come round */
 #endif
 #ifndef HELD
-#define HELD 0        /* 1: a thread keeps what it polls, no barrier follows, and h(0) is exchanged too */
+#define HELD 0        /* 1: a thread keeps what it polls, no barrier follows, and h(0) is exchanged too; with STREAMED
+                       * weights come after a barrier, with STAGED all of the state is read after one */
 #endif
 #ifndef CLUSTER
 #define CLUSTER 0     /* 1: nobody ends before all threads of the group have come to the end */
@@ -97,7 +98,8 @@ byte view[GRID * RINGS * RING];        /* the last value that a CTA has seen of 
 byte image[GRID * READ];               /* shared memory: the values staged by a CTA */
 #if HELD
 byte sums[GRID * 2 * THREADS];         /* shared memory, two sets: which h a thread's share of the product is of */
-#if defined(ONE_SET_OF_SUMS) || defined(STREAMED) /* of streamed weights: one set, and a barrier before it is written */
+/* Of streamed weights, and where the state is staged for a rest: one set, and a barrier before it is written. */
+#if defined(ONE_SET_OF_SUMS) || defined(STREAMED) || defined(STAGED)
 #define SET(v) 0
 #else
 #define SET(v) ((v) & 1)
@@ -138,6 +140,11 @@ bit leftover;
 #define POLLED(i) (FIRST_OF_THREAD(i) && !(cta == 0 && (i) / WORDS == 1)) /* CTA 0 has no weight for CTA 1's units */
 #else
 #define POLLED(i) FIRST_OF_THREAD(i)
+#endif
+#ifdef STAGED
+#define MULTIPLIED(i) 1 /* the gather reads what all threads have staged */
+#else
+#define MULTIPLIED(i) POLLED(i) /* a thread what it polled itself */
 #endif
 #ifdef STAMP_OF_FIRST_WORD
 #define STAMPED(i) ((i) % WORDS == 0)
@@ -342,16 +349,16 @@ inline publish(the_ring, v) {
 /* The product: reads the whole image, also where it is anything because a wait was given up. */
 #if HELD
 inline product() {
-#ifdef STREAMED
+#if (defined(STREAMED) || defined(STAGED)) && !defined(NO_FIRST_BARRIER)
   meet();
 #endif
-  d_step { /* of what this thread polled itself */
+  d_step {
     SUM(want, lane) = want;
     i = 0;
     do
     :: i < READ ->
        if
-       :: POLLED(i) && image[me * READ + i] != want -> SUM(want, lane) = 255
+       :: MULTIPLIED(i) && image[me * READ + i] != want -> SUM(want, lane) = 255
        :: else
        fi;
        i++

@@ -94,14 +94,30 @@ std::vector<Path> paths() {
     add("grid barrier", spec(lstm_cell(), fp16), {.stamps = false});
     if (wishes.strategy == GpuStrategy::sparse_mma) {
       const auto add_rest = [&](std::string_view what, const ModelSpec& of, GpuWishes more,
-                                std::int64_t batch) {
+                                std::int64_t batch, const char* group = "mma",
+                                Lengths lengths = Lengths::all_steps, float h0_scale = 1.0F) {
         more.strategy = wishes.strategy;
-        all.push_back({"mma", fmt::format("{} and a rest, {}", name, what), of, more, batch});
+        if (std::string_view(group) == "cluster") more.row_parts = 1;
+        all.push_back({group,
+                       fmt::format("{} and a rest, {}", name, what),
+                       of,
+                       more,
+                       batch,
+                       lengths,
+                       {},
+                       false,
+                       h0_scale});
       };
       add_rest("stamped", spec(gru_cell(), fp16), {}, 3);
       add_rest("tags for 8 entries", spec(relu_cell(), bf16), {.group_batch = 8}, 8);
       add_rest("grid barrier, one entry", spec(lstm_cell(), fp16), {.stamps = false}, 1);
       add_rest("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 3);
+      add_rest("streamed weights, some kept", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
+      add_rest("fence", spec(lstm_cell(), fp16), {.fence = true}, 5);
+      add_rest("a state without a stamp", spec(gru_cell(), fp16), {}, 3, "mma", Lengths::mixed, 8.0F);
+      add_rest("stamped", spec(gru_cell(), bf16), {}, 2, "cluster");
+      add_rest("lengths, fence", spec(lstm_cell(), fp16), {.fence = true}, 8, "cluster", Lengths::mixed);
+      add_rest("a state without a stamp", spec(gru_cell(), fp16), {}, 3, "cluster", Lengths::mixed, 8.0F);
       add("tags for 8 entries", spec(relu_cell(), bf16), {.group_batch = 8}, 8);
       add("streamed weights, one entry", sized(400, relu_cell(), bf16), {.warps = 4}, 1);
       add("streamed weights, grid barrier", sized(400, tanh_cell(), fp16), {.warps = 4, .stamps = false}, 4);

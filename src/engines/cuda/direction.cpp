@@ -45,7 +45,8 @@ GpuDirection::GpuDirection(const Packed& packed, std::size_t direction, const Gp
       input_(packed.directions[direction], shape_, packed.plan.problem.directions[direction],
              std::int64_t{batch} * shape_.plan.tile_steps),
       kernel_(make_kernel(shape_)),
-      groups_(groups_side_by_side()) {
+      groups_(shape_.plan.groups) {
+  make_room_for_clusters();
   const PackedDirection& weights = packed.directions[direction];
   const auto matrix = [&](const std::string& name, const SumPlaces& places) {
     return Matrix{upload_section(weights, name + ".registers"), upload_section(weights, name + ".shared"),
@@ -90,18 +91,16 @@ std::size_t GpuDirection::projection_bytes() const noexcept {
          static_cast<std::size_t>(batch_) * static_cast<std::size_t>(shape_.plan.tile_steps);
 }
 
-// As planned, unless the GPU has no room for so many clusters: then passes take turns.
-int GpuDirection::groups_side_by_side() const {
-  const GpuPlan& plan = shape_.plan;
-  if (!in_cluster(shape_)) return plan.groups;
-  const int clusters =
-      kernel_.most_clusters(static_cast<unsigned>(plan.ctas), static_cast<unsigned>(shape_.frame.threads));
-  if (clusters == 0) {
-    throw Error(ErrorCode::device, fmt::format("{}: the plan has clusters of {} CTAs, for which this GPU has "
-                                               "no room; plan for this GPU, or with --in-cluster off",
-                                               gpu_.name(), plan.ctas));
+void GpuDirection::make_room_for_clusters() {
+  if (!in_cluster(shape_)) return;
+  const int clusters = kernel_.most_clusters(static_cast<unsigned>(shape_.plan.ctas),
+                                             static_cast<unsigned>(shape_.frame.threads));
+  if (clusters > 0) {
+    groups_ = std::min(groups_, clusters);
+  } else {  // none so large, as of a part of a GPU: as on one that has no clusters
+    shape_.plan.in_cluster = false;
+    kernel_ = make_kernel(shape_);
   }
-  return std::min(plan.groups, clusters);
 }
 
 int GpuDirection::groups_of_pass(int first_entry) const noexcept {

@@ -77,7 +77,9 @@ class GpuDirection {
               const LaunchContext& context) const;
   [[nodiscard]] Kernel make_kernel(const KernelShape& shape) const;
   [[nodiscard]] std::size_t ring_bytes_of(const KernelShape& shape, int groups) const noexcept;
-  [[nodiscard]] int groups_side_by_side() const;
+  // Where the GPU has no room for as many clusters as planned, passes take turns; where it has none for one,
+  // the exchange goes through L2.
+  void make_room_for_clusters();
   [[nodiscard]] int groups_of_pass(int first_entry) const noexcept;
 
   const Gpu& gpu_;

@@ -107,9 +107,11 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("index_words", m.index_words());
   constant("sparse", m.sparse);
   constant("sum_rows", m.sum_rows());
-  constant("sum_pitch", m.sum_pitch());
+  constant("sum_pitch", m.sum_pitch(group_batch));
+  constant("sum_gap", m.sum_gap(group_batch));
   constant("sum_words", m.sum_words(group_batch));
-  constant("has_rest", shape.layout.rest.has_value());
+  constant("has_rest", m.has_rest);
+  constant("unit_words", m.unit_words(group_batch));
   constant("register_block_words", m.block_words(Place::registers));
   constant("shared_block_words", m.block_words(Place::shared));
   constant("l2_block_words", m.block_words(Place::l2));

@@ -99,7 +99,7 @@ class Product {
   using Quads = HeldQuads<M, H_WORD>;
   static constexpr int planes = Fragments<M>::planes;
   // A product waits for the last one that adds to the same sums.
-  static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps == 1 ? 1
+  static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps <= 1 ? 1
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
   // Streamed state comes in turns of at least so many steps of the weights and of whole quads.

@@ -8,7 +8,7 @@ template <class M>
 struct HeldSlice {
   // Four neighbouring lanes have a word: four units of a batch entry, or where more than 2 are staged a unit's four entries, as
   // many as there would be room for.
-  static constexpr bool unit_words = M::has_rest && GROUP_BATCH > 2;
+  static constexpr bool unit_words = M::unit_words;
   static constexpr int units = M::Image::units_a_cta, entries_a_unit = unit_words ? power_of_two_from(GROUP_BATCH) : GROUP_BATCH;
   static constexpr int entries = units * entries_a_unit;
   // The threads of a CTA share out its slice, or those of a warp what its whole rows are.

@@ -185,7 +185,7 @@ struct WarpSums {
 
  private:
   static constexpr u32 warp_bytes = 4 * M::sum_words;
-  __device__ __forceinline__ static u32 of_entry(int b) { return 4 * (b * M::sum_pitch + b / 2 * 8); }
+  __device__ __forceinline__ static u32 of_entry(int b) { return 4 * (b * M::sum_pitch + b / 2 * M::sum_gap); }
 };
 
 // A NaN or an infinity goes along stored weights only, and a tensor core would multiply it by the others' zeros: adds

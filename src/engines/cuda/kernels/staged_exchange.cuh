@@ -23,9 +23,7 @@ class StagedExchange : public HeldSlice<M> {
       : ring_(role, barrier, given_up, poll_wait), words_(ring.words), slot_words_(2 * Quads::a_slot * ring.groups) {
     const int own = 2 * Quads::a_slot * ring.group;
     polled_ = own + 2 * first_quad();
-    const int units = min(published_units - column_warp<M>() * Image::columns, Image::columns);
-    const bool any = Image::unit_words || Quads::entry_of_lane(threadIdx.x % 32) < GROUP_BATCH;
-    units_left_ = any ? units - Image::first_unit() : 0;
+    units_left_ = min(published_units - column_warp<M>() * Image::columns, Image::columns) - Image::first_unit();
 #pragma unroll
     for (int i = 0; i < entries_a_thread; ++i) {
       const int entry = Slice::entry(i), unit = role.cta * M::Image::units_a_cta + Slice::unit_of(entry);
