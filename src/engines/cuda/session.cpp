@@ -373,11 +373,10 @@ double GpuSession::time_recurrent(std::int64_t steps) {
 
 // On zeros: what is computed does not change how long it takes.
 void GpuSession::tune() {
-  constexpr std::int64_t steps = 128;
   bool measured = false;
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     if (!directions_[d]->wants_tuning()) continue;
-    directions_[d]->set_poll_wait(tuned_wait(directions_[d]->tuning_key(), [&](int wait) {
+    directions_[d]->set_poll_wait(tuned_wait(directions_[d]->tuning_key(), [&](int wait, std::int64_t steps) {
       if (!measured) {
         cuda::check(driver().set_bytes(projection_.get(), 0, projection_.bytes(), *stream_),
                     "cuMemsetD8Async");
