@@ -15,6 +15,7 @@ constexpr int base = 13;
 // Where the state is held too.
 constexpr int holding_base = 52, holding_streaming = 8, streaming_many_tiles = 24, many_tiles = 8;
 constexpr int much_held = 48, many_sums = 40;  // with fewer, some take the place of others
+constexpr int more_than_much = 12;             // tanh 3300 to 3800, batch 8
 constexpr int adding_base = 34, adding_streaming = 12, two_steps_ahead = 4, streaming_entry = 4,
               streaming_entry_of_many = 28;
 constexpr int planes_of_held = 12, streamed_plane_more = 8, parts_of_rows = 14;
@@ -31,6 +32,7 @@ constexpr int looking_for_nonfinite = 20;  // by relu, whose words have no flag
 // With a rest the state is staged: quads that are polled together, none is held. 600 plans were compiled.
 constexpr int staged_base = 96, staged_rounds = 30, staged_two_steps = 121, staged_streaming = 67;
 constexpr int most_staged_tiles = 10, staged_many_tiles = 10, staged_most_tiles = 45;
+constexpr int few_staged_tiles = 6, staged_of_more = 152;  // where all weights are on chip
 constexpr int staged_wide = 20, staged_streaming_wide = 41, staged_entry = 20;
 constexpr int staged_few_warps = 20, staged_uneven_warps = 14, staged_most_warps = 24;
 constexpr int staged_relu = 15, staged_elsewhere = 18;
@@ -99,6 +101,8 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
         if (wide) staged += tiles > many_tiles ? staged_many_tiles : staged_streaming_wide;
         staged += staged_entry * std::max(0, entries - (wide ? 2 : 1)) + (in_rounds ? staged_wide : 0);
         if (plan.warps == 16) staged += staged_most_warps;
+      } else if (tiles > few_staged_tiles) {
+        staged = std::max(staged, staged_of_more);
       }
       if (plan.warps == 4) staged += staged_few_warps;
       if (uneven) staged += staged_uneven_warps;
@@ -106,7 +110,8 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
       if (compute_capability != 90) staged += staged_elsewhere;
       return std::max(adding + (uneven ? uneven_warps : 0), staged);
     }
-    const int multiplying = holding_base + held + std::max(0, held - much_held) + (chains * sums + step) / 2 +
+    const int much = held > much_held ? held - much_held + more_than_much : 0;
+    const int multiplying = holding_base + held + much + (chains * sums + step) / 2 +
                             std::max(0, sums - many_sums) / 2 + (3 * matrix.gates + 2) * (entries - 1);
     int more = matrix.image.planes > 1 ? planes_of_held : 0;
     if (streams) {
