@@ -79,7 +79,7 @@ std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& 
       if (!wishes.ctas) all_ctas.insert(divide_up(widest, divide_up(units, 4) * 4));
     }
     for (const int ctas : all_ctas) {
-      for (const int group_batch : choices(wishes.group_batch, halves(divide_up(problem.batch, groups)))) {
+      for (const int group_batch : gpu::group_batch_choices(problem, groups, wishes)) {
         for (const int warps : choices(wishes.warps, {4, 8, 12, 16, 20, 24, 28, 32})) {
           for (const int lanes : all_lanes) {
             for (const int lanes_hr : projection_lanes)

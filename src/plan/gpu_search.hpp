@@ -33,6 +33,9 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 [[nodiscard]] std::set<int> halves(int most);
 [[nodiscard]] std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu,
                                           const GpuWishes& wishes);
+// Batch entries of one of so many groups, among them as many as fill a word of the state: a few that are not
+// there cost less than words in pieces.
+[[nodiscard]] std::set<int> group_batch_choices(const Problem& problem, int groups, const GpuWishes& wishes);
 
 // Whether to try a group as a cluster.
 [[nodiscard]] std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes);

@@ -86,8 +86,7 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
   const auto units = static_cast<int>(problem.hidden_size);
   std::vector<Candidate> all;
   for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
-    for (const int group_batch :
-         gpu::choices(wishes.group_batch, gpu::halves(divide_up(problem.batch, groups)))) {
+    for (const int group_batch : gpu::group_batch_choices(problem, groups, wishes)) {
       // What many batch entries lack is registers, for their sums and for the state.
       const bool many = !gathered && group_batch > plane_entries;
       for (const int warps : gpu::choices(wishes.warps, {4, 8, 12, 16})) {
@@ -99,9 +98,13 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
                                                   : std::set{1, warps};
           for (const int row_parts : gpu::choices(wishes.row_parts, parts)) {
             const int whole = row_parts == warps ? warps : 0;
+            // Their words may have fewer entries than there is room for: each lane reads its own.
+            const int needed = divide_up(problem.batch, groups);
+            const int entries =
+                whole > 0 && !wishes.group_batch ? std::min(group_batch, needed) : group_batch;
             for (const int width : widths(problem, gates, gpu, wishes, groups, gathered, whole)) {
-              all.push_back({groups, divide_up(units, width), group_batch, warps, width, row_parts, strategy,
-                             asks_late});
+              all.push_back(
+                  {groups, divide_up(units, width), entries, warps, width, row_parts, strategy, asks_late});
             }
           }
         }

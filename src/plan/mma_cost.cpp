@@ -67,6 +67,14 @@ constexpr double staged_bytes_a_us = 115e3, rest_of_gather = 1.6, rest_us = 0.13
 constexpr double staged_shared_in_front = 0.32, staged_l2_in_front = 0.44;
 constexpr double few_kept_save = 0.38, not_kept = 2.0, many_kept_save = 1.92;
 
+// Where the state is large and its product short, what the L2 gives bounds the exchange: tanh 3520, batch 8
+// and 16, 3.0 and 5.5 us, GRU 1301, batch 32, 3.3 (H200).
+constexpr double held_us = 0.1, held_rate = 0.75;
+
+// A relu's words have no flag: each that a thread has is looked through for a NaN or an infinity; with whole
+// rows each sum. 177 to 3497 units, batch 2 to 24 (H200).
+constexpr double relu_us = 0.06, relu_us_a_word = 0.02, relu_us_a_staged_word = 0.05;
+
 bool streams_near(const MatrixLayout& matrix, const GpuDescription& gpu) {
   return gpu::stays_in_l2(static_cast<double>(matrix.streamed_bytes()), gpu);
 }
@@ -151,6 +159,23 @@ double whole_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuD
          shared_in_front * wavefronts(plan, matrix) / (gpu.clock_ghz * 1e3);
 }
 
+double looking_for_nonfinite(const MmaPlan& plan, const MatrixLayout& matrix, bool counted,
+                             const GpuDescription& gpu) {
+  const double staged = static_cast<double>(matrix.image.positions * plan.group_batch) /
+                        (held_units * static_cast<double>(matrix.threads()));
+  const double held = 2.0 * matrix.state_quads(plan.group_batch, plan.exchange_word).total();
+  const double words = counted ? 0.0 : plan.gathered ? relu_us_a_staged_word * staged : relu_us_a_word * held;
+  return (relu_us + words) * gpu::measured_clock_ghz / gpu.clock_ghz;
+}
+
+// All CTAs read all of the state, in part while weights come from there too.
+double held_exchange(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
+  const auto state = static_cast<double>(2 * matrix.image.positions * plan.group_batch);
+  const double bytes = state - 4.0 * static_cast<double>(matrix.block_words(Place::l2));
+  return held_us * gpu::measured_clock_ghz / gpu.clock_ghz +
+         plan.groups * plan.ctas * bytes / (held_rate * gpu.l2_gbytes_per_s * 1e3);
+}
+
 // Of the non-zeros beyond two of four: the warps stage the state, meet, and gather.
 double rest_product(const MmaPlan& plan, const Layout& layout, DType dtype, const GpuDescription& gpu) {
   const auto bytes = static_cast<double>(layout.rest->image.bytes());
@@ -167,14 +192,17 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
   const bool counted = plan.in_cluster && layout.w_hh.whole_rows();
   const std::int64_t positions =
       layout.state.positions * layout.w_hh.exchanged_entries(plan.group_batch) / plan.group_batch;
-  const double exchange = counted ? counted_exchange(plan, layout.w_hh, gpu)
-                                  : gpu::exchange_cost(plan, late ? 0 : positions, plan.exchange_word,
-                                                       problem.dtype, gpu, !plan.gathered);
+  double exchange = counted ? counted_exchange(plan, layout.w_hh, gpu)
+                            : gpu::exchange_cost(plan, late ? 0 : positions, plan.exchange_word,
+                                                 problem.dtype, gpu, !plan.gathered);
+  if (!plan.gathered && !plan.in_cluster && !late && !layout.rest)
+    exchange = std::max(exchange, held_exchange(plan, layout.w_hh, gpu));
   const auto part = counted ? whole_product : late ? late_product : product;
   double in_product = part(plan, layout.w_hh, gpu);
   // Weights that come from memory go through the L2 too, beside the state.
   if (plan.asks_late) in_product = std::max(in_product, late_product(plan, layout.w_hh, gpu));
   if (layout.rest) in_product += rest_product(plan, layout, problem.dtype, gpu);
+  if (direction.cell == relu_cell()) in_product += looking_for_nonfinite(plan, layout.w_hh, counted, gpu);
   return {{"exchange", plan.passes * exchange},
           {"product", plan.passes * in_product},
           {"cell update",

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "support/random_model.hpp"
@@ -86,7 +87,9 @@ TEST(SumPlaces, OfEveryCellAndMask) {
         for (const int lanes : {1, 4, 32}) {
           const ModelSpec spec{
               .cell = cell, .dtype = DType::fp16, .input = 3, .hidden = hidden, .density = 0.2, .mask = mask};
-          const Found one = check(spec, 3, {.lanes = lanes, .w_ih = InputStorage::dense});
+          // With few CTAs rows come in several passes.
+          const std::optional<int> ctas = hidden == 331 && lanes == 32 ? std::optional(16) : std::nullopt;
+          const Found one = check(spec, 3, {.ctas = ctas, .lanes = lanes, .w_ih = InputStorage::dense});
           found.most_parts = std::max(found.most_parts, one.most_parts);
           found.most_passes = std::max(found.most_passes, one.most_passes);
         }
