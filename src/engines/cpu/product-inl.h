@@ -115,22 +115,33 @@ HWY_INLINE V16 look_up(const float* window, Offsets offsets, int k) {
   const __m512i index = _mm512_srli_epi32(offsets, static_cast<unsigned>(5 * k));
   return {{Native{_mm512_permutex2var_ps(_mm512_loadu_ps(window), index, _mm512_loadu_ps(window + 16))}}};
 }
-#elif !SPRNN_SCALAR_TARGET
+#elif HWY_TARGET == HWY_AVX2
 struct Offsets {
-  hn::Vec<DI> v[kParts];
+  __m256i v[kParts];
 };
 HWY_INLINE Offsets load_offsets(const std::uint32_t* p) {
   Offsets r;
   SPRNN_UNROLL for (int i = 0; i < kParts; ++i) {
-    r.v[i] = hn::LoadU(DI(), reinterpret_cast<const std::int32_t*>(p) + i * kLanes);
+    r.v[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * kLanes));
   }
   return r;
 }
+// A permutation takes the low three bits of an index; of four of them the next bits choose, moved to the sign's
+// place. `vgatherdps` takes three times as long on Zen 3, and longer still on processors whose gathers are
+// mitigated.
 HWY_INLINE V16 look_up(const float* window, Offsets offsets, int k) {
+  const __m256 part0 = _mm256_loadu_ps(window), part1 = _mm256_loadu_ps(window + 8);
+  const __m256 part2 = _mm256_loadu_ps(window + 16), part3 = _mm256_loadu_ps(window + 24);
   V16 r;
   SPRNN_UNROLL for (int i = 0; i < kParts; ++i) {
-    const auto index = hn::And(hn::ShiftRightSame(offsets.v[i], 5 * k), hn::Set(DI(), 31));
-    r.v[i] = hn::GatherIndex(D(), window, index);
+    const __m256i index = _mm256_srli_epi32(offsets.v[i], 5 * k);
+    const __m256 bit3 = _mm256_castsi256_ps(_mm256_slli_epi32(offsets.v[i], 28 - 5 * k));
+    const __m256 bit4 = _mm256_castsi256_ps(_mm256_slli_epi32(offsets.v[i], 27 - 5 * k));
+    const __m256 low = _mm256_blendv_ps(_mm256_permutevar8x32_ps(part0, index),
+                                        _mm256_permutevar8x32_ps(part1, index), bit3);
+    const __m256 high = _mm256_blendv_ps(_mm256_permutevar8x32_ps(part2, index),
+                                         _mm256_permutevar8x32_ps(part3, index), bit3);
+    r.v[i] = Native{_mm256_blendv_ps(low, high, bit4)};
   }
   return r;
 }
@@ -194,15 +205,23 @@ HWY_INLINE void gather_steps(const std::uint16_t* columns, const float* values, 
   }
 }
 #else
+using Eight = hn::FixedTag<float, row_step>;
+#if HWY_TARGET == HWY_AVX2
+HWY_INLINE hn::Vec<Eight> gather(const float* x, const std::uint16_t* c) {
+  return {_mm256_setr_ps(x[c[0]], x[c[1]], x[c[2]], x[c[3]], x[c[4]], x[c[5]], x[c[6]], x[c[7]])};
+}
+#else
+HWY_INLINE hn::Vec<Eight> gather(const float* x, const std::uint16_t* columns) {
+  const hn::Rebind<std::uint16_t, Eight> du;
+  return hn::GatherIndex(Eight(), x, hn::PromoteTo(hn::RebindToSigned<Eight>(), hn::LoadU(du, columns)));
+}
+#endif
 HWY_INLINE void gather_steps(const std::uint16_t* columns, const float* values, const float* x,
                              std::int64_t steps, float* sums) {
-  const hn::FixedTag<float, row_step> d;
-  const hn::FixedTag<std::int32_t, row_step> di;
-  const hn::FixedTag<std::uint16_t, row_step> du;
+  const Eight d;
   auto sum = hn::Zero(d);
   for (std::int64_t i = 0; i < steps; ++i) {
-    const auto index = hn::PromoteTo(di, hn::LoadU(du, columns + i * row_step));
-    sum = hn::MulAdd(hn::LoadU(d, values + i * row_step), hn::GatherIndex(d, x, index), sum);
+    sum = hn::MulAdd(hn::LoadU(d, values + i * row_step), gather(x, columns + i * row_step), sum);
   }
   hn::StoreU(sum, d, sums);
 }
