@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "../rung.hpp"
+
 namespace {
 
 using Word = unsigned long long;  // 48 bits of payload over 16 that hold the stamp
@@ -189,10 +191,6 @@ __global__ void __launch_bounds__(threads, 1) exchange(Run run) {
   cluster_barrier();  // nobody leaves while words for it are under way
 }
 
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-}
-
 struct Lab {
   Word* ring = nullptr;
   unsigned* wrong = nullptr;
@@ -312,12 +310,4 @@ int run() {
 
 }  // namespace
 
-int main() {
-  try {
-    return run();
-  } catch (const std::exception& error) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-}
+int main() { return exit_status(run); }

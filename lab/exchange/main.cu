@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "../rung.hpp"
 #include "kernels.cuh"
 
 namespace {
@@ -28,38 +29,6 @@ namespace {
 constexpr int short_steps = 256;
 constexpr int long_steps = 1280;
 constexpr int exclusive_bytes = 150 * 1024;  // of shared memory: one CTA an SM
-
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-}
-
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(std::size_t size) : size_(size) {
-    check(cudaMalloc(&data_, size * sizeof(T)), "cudaMalloc");
-    clear();
-  }
-  explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
-    check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
-  }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  ~DeviceArray() { cudaFree(data_); }
-
-  T* data() const { return data_; }
-  void clear() { check(cudaMemset(data_, 0, size_ * sizeof(T)), "cudaMemset"); }
-  std::vector<T> host() const {
-    check(cudaGetLastError(), "launch");
-    std::vector<T> values(size_);
-    check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "a kernel");
-    return values;
-  }
-
- private:
-  T* data_ = nullptr;
-  std::size_t size_;
-};
 
 template <class... Parameters>
 void make_exclusive(void (*kernel)(Parameters...)) {
@@ -321,12 +290,4 @@ int run() {
 
 }  // namespace
 
-int main() {
-  try {
-    return run();
-  } catch (const std::exception& error) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-}
+int main() { return exit_status(run); }

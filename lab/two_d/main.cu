@@ -2,13 +2,13 @@
 // part of the state only, and its CTAs add up partial sums over distributed shared memory. Does that make a
 // timestep of a large batch faster?
 //
-// Predicted (LSTM 2304, batch 32, fp16, dense): 5.3 us a timestep with clusters of 4, of which the exchange 1.3, the
-// product 2.8, the reduction 0.7 and the cells 0.3. The engine's kernel, where every CTA reads the whole state, takes
-// 8.6 there, on the same GPU.
+// Predicted (LSTM 2304, batch 32, fp16, dense): 5.3 us a timestep with clusters of 4, of which the
+// exchange 1.3, the product 2.8, the reduction 0.7 and the cells 0.3. The engine's kernel, where every CTA
+// reads the whole state, takes 8.6 there, on the same GPU.
 //
-// Found (H200): it does where the weights are many, by a quarter: 6.6 at batch 32, 3.9 at batch 16 (engine: 5.2). LSTM 1024
-// takes 2.6 (engine: 2.2). An H200 has room for 30 clusters of 4, not for the 32 of 72 units; 64 of 2 read twice the
-// state each. lab/README.md has the parts, and what was tried.
+// Found (H200): it does where the weights are many, by a quarter: 6.6 at batch 32, 3.9 at batch 16
+// (engine: 5.2). LSTM 1024 takes 2.6 (engine: 2.2). An H200 has room for 30 clusters of 4, not for the 32 of
+// 72 units; 64 of 2 read twice the state each. lab/README.md has the parts, and what was tried.
 //
 // Exit status: 0 every result was right; 1 a result was wrong or never came; 2 no GPU that has room for the
 // clusters.
@@ -24,6 +24,7 @@
 #include <thread>
 #include <vector>
 
+#include "../rung.hpp"
 #include "kernels.cuh"
 
 namespace {
@@ -31,32 +32,6 @@ namespace {
 constexpr int short_times = 256, long_times = 1280, checked_times = 16;
 constexpr double error_bound = 2e-3;  // of the largest |y|
 constexpr unsigned waits[] = {0, 300, 600, 900, 1200, 1600, 2000};
-
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-}
-
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(std::size_t size) : size_(size) {
-    check(cudaMalloc(&data_, size * sizeof(T)), "cudaMalloc");
-  }
-  explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
-    check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
-  }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  ~DeviceArray() { cudaFree(data_); }
-
-  T* data() const { return data_; }
-  std::size_t size() const { return size_; }
-  void clear() { check(cudaMemset(data_, 0, size_ * sizeof(T)), "cudaMemset"); }
-
- private:
-  T* data_ = nullptr;
-  std::size_t size_;
-};
 
 // Uniform in -1 .. 1, the same on both sides.
 __host__ __device__ float random_value(std::uint64_t index) {
@@ -367,12 +342,4 @@ int run() {
 
 }  // namespace
 
-int main() {
-  try {
-    return run();
-  } catch (const std::exception& error) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-}
+int main() { return exit_status(run); }
