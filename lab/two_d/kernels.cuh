@@ -313,7 +313,8 @@ __device__ __forceinline__ void product(float (&sums)[S::m_tiles][S::tiles][4], 
       multiply_step<S>(sums, image, k, loaded);
     } else if constexpr ((parts & of_stream) != 0) {
       multiply_step<S>(sums, image, k, w.ahead);
-      request(w, at.index + 1 < S::stream_steps ? at.index + 1 : 0);  // the last one asks for the next timestep's first
+      request(w, at.index + 1 < S::stream_steps ? at.index + 1
+                                                : 0);  // the last one asks for the next timestep's first
     } else {
       multiply_step<S>(sums, image, k, w.kept[0]);
     }
