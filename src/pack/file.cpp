@@ -81,14 +81,17 @@ class Reader {
       check_rewritten(header, header_of(packed));
       return packed;
     } catch (const json::exception& e) {
-      throw Error(ErrorCode::format, fmt::format("{}: header: {}", name_, e.what()));
+      throw Error(ErrorCode::format, fmt::format("{}: header: {}{}", name_, e.what(), remedy()));
     } catch (const Error& e) {
       if (e.code() != ErrorCode::format) throw;
-      throw Error(ErrorCode::format, fmt::format("{}: {}", name_, e.what()));
+      throw Error(ErrorCode::format, fmt::format("{}: {}{}", name_, e.what(), remedy()));
     }
   }
 
  private:
+  // What has this version's beginning is damaged, or of another build.
+  [[nodiscard]] const char* remedy() const { return offset_ == 0 ? "" : "; pack the checkpoint again"; }
+
   json read_header() {
     if (bytes_.size() < preamble_bytes)
       fail(fmt::format("{} bytes is too short for a .sprnn file", bytes_.size()));
@@ -100,13 +103,14 @@ class Reader {
       fail(fmt::format("format version {}, this build reads version {}; pack the checkpoint again", found,
                        version));
     }
+    offset_ = preamble_bytes;
     if (read<std::uint32_t>(12) != 0) fail("reserved bytes 12 to 15 are not zero");
     const auto length = read<std::uint64_t>(16);
     if (length > bytes_.size() - preamble_bytes) {
       fail(fmt::format("header of {} bytes in a file of {}: the file is cut short", length, bytes_.size()));
     }
     const auto* text = reinterpret_cast<const char*>(bytes_.data() + preamble_bytes);
-    offset_ = preamble_bytes + static_cast<std::size_t>(length);
+    offset_ += static_cast<std::size_t>(length);
     try {
       return parse_json({text, static_cast<std::size_t>(length)});
     } catch (const std::exception& e) {  // nlohmann's or ours

@@ -175,7 +175,7 @@ TEST_P(File, BeginningsThatAreNotOursAreNamed) {
   EXPECT_THAT(refusal(bytes), testing::HasSubstr("reserved"));
   bytes = good;
   std::memset(&bytes[16], 0xFF, 8);
-  EXPECT_THAT(refusal(bytes), testing::HasSubstr("cut short"));
+  EXPECT_THAT(refusal(bytes), testing::HasSubstr("cut short; pack the checkpoint again"));
   bytes = good;
   bytes[24] = std::byte{'x'};
   EXPECT_THAT(refusal(bytes), testing::HasSubstr("header"));
@@ -487,6 +487,7 @@ TEST_P(File, UnknownAndMissingFieldsAreNamed) {
   }
   parts.header["plan"].erase("state_bytes");
   EXPECT_THAT(refusal(parts.whole()), testing::HasSubstr("'/state_bytes' is missing, expected "));
+  EXPECT_THAT(refusal(parts.whole()), testing::EndsWith("; pack the checkpoint again"));
   // Biases come after the matrices.
   parts.header = good;
   std::swap(parts.header["sections"][0].front(), parts.header["sections"][0].back());
