@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -41,6 +42,22 @@ class DeviceArray {
   T* data_ = nullptr;
   std::size_t size_;
 };
+
+// Nothing, and the reason is printed, where there is no GPU, or one without thread block clusters.
+inline std::optional<cudaDeviceProp> gpu_with_clusters() {
+  int devices = 0;
+  cudaDeviceProp device{};
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    std::printf("no CUDA device here: nothing was run\n");
+    return std::nullopt;
+  }
+  check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+  if (device.major < 9) {
+    std::printf("%s has no clusters, which come with compute capability 9.0: nothing was run\n", device.name);
+    return std::nullopt;
+  }
+  return device;
+}
 
 // The exit status that `run` returns; 1, and a line on stderr, if it throws.
 inline int exit_status(int (*run)()) {

@@ -13,10 +13,12 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "../cluster.cuh"
 #include "../rung.hpp"
 
 namespace {
@@ -44,14 +46,6 @@ __host__ __device__ constexpr Word first_word(int group, int index) {
 }
 __device__ constexpr Word stamp(int step) { return (step + 1) >> 1 & 1 ? stamp_bit : 0; }
 
-__device__ unsigned shared_address(const void* p) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(p));
-}
-__device__ unsigned of_cta(unsigned address, int rank) {
-  unsigned there;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
-  return there;
-}
 __device__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\n barrier.cluster.wait.acquire.aligned;" ::
                    : "memory");
@@ -80,9 +74,7 @@ __device__ void store_counted(unsigned p, Word v, unsigned mbarrier) {
                "r"(mbarrier)
                : "memory");
 }
-__device__ void expect(unsigned mbarrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(mbarrier), "r"(bytes) : "memory");
-}
+// What other CTAs have stored by then is seen.
 __device__ bool has_completed(unsigned mbarrier, unsigned parity) {
   unsigned done;
   asm volatile(
@@ -285,19 +277,10 @@ void print_lines(Lab& lab) {
 }
 
 int run() {
-  int devices = 0;
-  cudaDeviceProp device{};
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-    std::printf("no CUDA device here: nothing was run\n");
-    return 2;
-  }
-  check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+  const std::optional<cudaDeviceProp> device = gpu_with_clusters();
+  if (!device) return 2;
   std::printf("%s; microseconds a step, CTAs:\n                    1      2      4      8     16   8 x 8\n",
-              device.name);
-  if (device.major < 9) {
-    std::printf("no clusters before compute capability 9.0: nothing was run\n");
-    return 2;
-  }
+              device->name);
   Lab lab;
   print_lines<64>(lab);
   print_lines<128>(lab);

@@ -21,6 +21,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include "../cluster.cuh"
+
 // h of four units of one batch entry. Bit 14, free while |h| < 2, is the stamp.
 using Word = unsigned long long;
 // Operand A of a lane: the words of batch entries g (.x) and g + 8 (.y).
@@ -90,14 +92,6 @@ struct Run {
 
 __device__ constexpr Word stamp(int t) { return ((t + 1) >> 1 & 1) != 0 ? stamp_bit : 0; }
 
-__device__ unsigned shared_address(const void* p) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(p));
-}
-__device__ unsigned of_cta(unsigned address, int rank) {
-  unsigned there;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
-  return there;
-}
 __device__ Quad load_relaxed(const Quad* p) {
   Quad v;
   asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(p) : "memory");
@@ -128,9 +122,7 @@ __device__ void send(unsigned there, float4 v, unsigned mbarrier_there) {
       "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(mbarrier_there)
       : "memory");
 }
-__device__ void expect(unsigned mbarrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(mbarrier), "r"(bytes) : "memory");
-}
+// With the scope of this CTA: ../README.md.
 __device__ bool has_completed(unsigned mbarrier, unsigned parity) {
   unsigned done;
   asm volatile(

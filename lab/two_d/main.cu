@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -318,20 +319,11 @@ Outcome run_shape(const std::vector<__half>& weights) {
 }
 
 int run() {
-  int devices = 0;
-  cudaDeviceProp device{};
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-    std::printf("no CUDA device here: nothing was run\n");
-    return 2;
-  }
-  check(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+  const std::optional<cudaDeviceProp> device = gpu_with_clusters();
+  if (!device) return 2;
   std::printf(
       "%s, %d SMs (*: leaves out a part, so its results are not those of the layer and not checked)\n",
-      device.name, device.multiProcessorCount);
-  if (device.major < 9) {
-    std::printf("no clusters before compute capability 9.0: nothing was run\n");
-    return 2;
-  }
+      device->name, device->multiProcessorCount);
   const std::vector<__half> weights = random_weights(2304);
   const Outcome outcomes[] = {run_shape<Shape<2304, 36, 32, 2, 12, 2, 15, 12>>(weights),
                               run_shape<Shape<2304, 36, 16, 2, 12, 2, 19, 17>>(weights),
