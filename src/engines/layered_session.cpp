@@ -6,6 +6,7 @@
 #include <chrono>
 #include <limits>
 
+#include "base/float_environment.hpp"
 #include "plan/problem_check.hpp"
 #include "sprnn/error.hpp"
 
@@ -95,6 +96,7 @@ void LayeredSession::reserve(std::int64_t steps) {
 
 void LayeredSession::run(const Sequence& sequence) {
   check_sequence(sequence, problem_, batch_);
+  const DefaultFloatEnvironment environment;
   state_.begin_run();
   const std::int64_t in = problem_.input_size;
   const auto out = static_cast<std::int64_t>(state_.directions_a_layer() * state_.width());

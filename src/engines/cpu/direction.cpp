@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/float_environment.hpp"
+
 namespace sprnn::cpu {
 
 namespace {
@@ -76,6 +78,7 @@ DirectionData::DirectionData(const Packed& packed, std::size_t direction, const 
   inputs = shapes.w_ih.cols;
   peephole = weights.peephole.empty() ? nullptr : weights.peephole.data();
 
+  const DefaultFloatEnvironment environment;
   blocks = gate_blocks(*cell);
   const std::int64_t padded = round_up(units, cpu_group_rows);
   bias = Buffer(blocks * padded);

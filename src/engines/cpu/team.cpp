@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "base/float_environment.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::cpu {
@@ -157,6 +158,7 @@ void Team::stop() noexcept {
 }
 
 void* Team::thread_main(void* start) {
+  const DefaultFloatEnvironment environment;  // not that of the thread which made the session
   const Start& mine = *static_cast<const Start*>(start);
   mine.team->serve(mine);
   return nullptr;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/float_environment.hpp"
 #include "engines/layered_session.hpp"
 #include "engines/reference/reference.hpp"
 #include "sprnn/error.hpp"
@@ -54,6 +55,7 @@ class ReferenceSession final : public Session {
 
   void run(const Sequence& sequence) override {
     check_sequence(sequence, problem_, batch_);
+    const DefaultFloatEnvironment environment;  // of the threads that it starts, too
     if (!model_.is_streamable() && std::ranges::find(started_, true) != started_.end()) {
       throw Error(
           ErrorCode::unsupported,
@@ -73,6 +75,7 @@ class ReferenceSession final : public Session {
 
   void get_state(std::span<float> h, std::span<float> c) const override {
     check_sizes(h.size(), c.size(), entries_);
+    const DefaultFloatEnvironment environment;
     std::ranges::transform(state_.h, h.begin(), [this](double value) { return exported(value); });
     std::ranges::transform(state_.c, c.begin(), [this](double value) { return exported(value); });
   }
@@ -88,6 +91,7 @@ class ReferenceSession final : public Session {
   void get_state(int entry, std::span<float> h, std::span<float> c) const override {
     const std::size_t b = checked(entry);
     check_sizes(h.size(), c.size(), 1);
+    const DefaultFloatEnvironment environment;
     for (std::size_t s = 0; s < states_; ++s) {
       for (std::size_t i = 0; i < h_size_; ++i) h[s * h_size_ + i] = exported(state_.h[h_at(s, b) + i]);
       for (std::size_t i = 0; i < c_size_; ++i) c[s * c_size_ + i] = exported(state_.c[c_at(s, b) + i]);
