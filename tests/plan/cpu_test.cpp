@@ -47,6 +47,15 @@ TEST(CpuPlanner, LooksAtCallsWithOneTimestepWhereThatCostsLittle) {
   }
 }
 
+// As measured on Zen 3 (docs/cpu.md).
+TEST(CpuPlanner, HasPricesOfItsOwnForAvx2) {
+  const Device zen{"cpu", CpuDescription{2, "avx2", 32 << 10, 512 << 10, 32 << 20}};
+  const auto w_hh = [&](const Problem& problem) { return layouts(make_plan(problem, zen)).w_hh; };
+  EXPECT_EQ(w_hh(lstm(384, 0.3)), CpuLayout::dense);
+  EXPECT_EQ(w_hh(lstm(1024, 0.1, 16)), CpuLayout::row);
+  EXPECT_EQ(w_hh(lstm(256, 0.05)), CpuLayout::row);
+}
+
 TEST(CpuPlanner, PutsThoseThreadsToWorkThatGain) {
   const CpuDescription cpu = processor(64).cpu();
   const auto workers = [&](const Problem& problem) {

@@ -1,7 +1,8 @@
 // Compiles the kernels for each instruction set through Highway's foreach_target.
-// The fallback too, and no target that the engine has no name for.
+// The fallback too, and no target that the engine has no name for, of which later versions of Highway have
+// more.
 #define HWY_COMPILE_ALL_ATTAINABLE
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#define HWY_DISABLED_TARGETS (~(HWY_AVX2 | HWY_AVX3 | HWY_EMU128 | HWY_SCALAR))
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engines/cpu/kernels.cpp"
 #include <hwy/foreach_target.h>
@@ -25,6 +26,7 @@ const Kernels& kernels() {
 #else
     "scalar",
 #endif
+    kLanes,
     multiply,
     update,
     round_values,

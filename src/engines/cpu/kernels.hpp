@@ -18,7 +18,7 @@ struct ProductArgs {
   std::int64_t group_begin = 0, group_end = 0;
   // By rows: value i of sample s is x[s * x_stride + i], readable and finite up to the number of columns
   // rounded up to 16, plus 16. By columns (`row` layout only): x[i * x_stride + s], 64-byte aligned, readable
-  // up to the samples rounded up to 16.
+  // up to the samples rounded up to the kernels' lanes.
   const float* x = nullptr;
   std::int64_t x_stride = 0;
   bool x_by_columns = false;
@@ -55,6 +55,7 @@ struct UpdateArgs {
 
 struct Kernels {
   std::string_view isa;
+  int lanes = 0;  // of a vector of floats, at most 16
   void (*multiply)(const ProductArgs&) noexcept;
   // The cells of PyTorch. True if an h is not finite.
   bool (*update)(const UpdateArgs&) noexcept;

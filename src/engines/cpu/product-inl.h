@@ -8,22 +8,44 @@
 #define SPRNN_CPU_PRODUCT_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "engines/cpu/kernels.hpp"
 #include "engines/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace sprnn::cpu::HWY_NAMESPACE {
 
-// Blocks that fill the registers: 32 of 16 floats with AVX-512, 16 of 8 with AVX2.
-inline constexpr int kWide = HWY_TARGET == HWY_AVX3 ? 8 : 2;     // samples, dense with two groups, tile
-inline constexpr int kNarrow = HWY_TARGET == HWY_AVX3 ? 4 : 1;   // samples, columns
-inline constexpr int kVectors = HWY_TARGET == HWY_AVX3 ? 2 : 1;  // vectors of samples, row
+// What the registers hold: 32 of 16 floats with AVX-512, 16 of 8 with AVX2.
+inline constexpr int kDense = HWY_TARGET == HWY_AVX3 ? 8 : 4;        // dense: samples
+inline constexpr int kDenseSums = HWY_TARGET == HWY_AVX3 ? 16 : 4;   // dense: groups x samples
+inline constexpr int kTile = HWY_TARGET == HWY_AVX3 ? 4 : 1;         // tile: samples
+inline constexpr int kColumnSums = HWY_TARGET == HWY_AVX3 ? 16 : 4;  // columns: partial sums x samples
+inline constexpr int kRowSums = HWY_TARGET == HWY_AVX3 ? 16 : 8;     // row: partial sums x vectors
 
 HWY_INLINE void emit(const ProductArgs& args, std::int64_t group, std::int64_t sample, V16 sum) {
   const std::int64_t at = (group - args.group_begin) * cpu_group_rows;
   const V16 add =
       args.add == nullptr ? broadcast<kParts>(0.0F) : load<kParts>(args.add + sample * args.add_stride + at);
   store(sum + add, args.out + sample * args.out_stride + at);
+}
+
+// block(n, s) for the samples from s on, n at a time: Most, then half as many, down to one.
+template <int Most, class Block>
+HWY_INLINE void in_blocks(std::int64_t samples, const Block& block, std::int64_t s = 0) {
+  for (; s + Most <= samples; s += Most) block(std::integral_constant<int, Most>(), s);
+  if constexpr (Most > 1) in_blocks<Most / 2>(samples, block, s);
+}
+
+// Sum k of each k, at `at`: ((s0 + s1) + (s2 + s3)) + ..., for a power of two of sums.
+template <class V, int Sums, int Count>
+HWY_INLINE V add_neighbours(const V (&sums)[Sums][Count], int at) {
+  V total[Sums];
+  SPRNN_UNROLL for (int k = 0; k < Sums; ++k) total[k] = sums[k][at];
+  SPRNN_UNROLL for (int apart = 1; apart < Sums; apart *= 2) {
+    SPRNN_UNROLL for (int k = 0; k < Sums; k += 2 * apart) total[k] = total[k] + total[k + apart];
+  }
+  return total[0];
 }
 
 // ---- dense: one sum a row; groups and samples side by side hide the latency of the additions
@@ -54,10 +76,10 @@ HWY_NOINLINE void dense_block(const ProductArgs& args, std::int64_t group, std::
 
 template <int Groups>
 void dense_groups(const ProductArgs& args, std::int64_t group) {
-  std::int64_t s = 0;
-  for (; s + kWide <= args.samples; s += kWide) dense_block<Groups, kWide>(args, group, s);
-  for (; s + 2 <= args.samples; s += 2) dense_block<Groups, 2>(args, group, s);
-  if (s < args.samples) dense_block<Groups, 1>(args, group, s);
+  in_blocks<kDense>(args.samples, [&](auto samples, std::int64_t sample) HWY_ATTR {
+    constexpr int together = Groups * samples <= kDenseSums ? Groups : 1;
+    for (int g = 0; g < Groups; g += together) dense_block<together, samples>(args, group + g, sample);
+  });
 }
 
 void multiply_dense(const ProductArgs& args) {
@@ -72,34 +94,38 @@ void multiply_dense(const ProductArgs& args) {
 
 // ---- columns: partial sum k takes every fourth column of the group's list from the k-th on
 
+// As many partial sums at a time as the registers hold: the columns are found again for the next ones, but
+// each of them serves all samples.
 template <int Samples>
 HWY_NOINLINE void columns_block(const ProductArgs& args, std::int64_t group, std::int64_t sample) {
   const MatrixView& w = *args.matrix;
   const float* x = args.x + sample * args.x_stride;
-  V16 sum[column_step][Samples];
-  SPRNN_UNROLL for (int k = 0; k < column_step; ++k) {
-    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) sum[k][s] = broadcast<kParts>(0.0F);
-  }
-  const std::int64_t end = std::int64_t{w.starts[group + 1]} * column_step;
-  for (std::int64_t i = std::int64_t{w.starts[group]} * column_step; i < end; i += column_step) {
-    SPRNN_UNROLL for (int k = 0; k < column_step; ++k) {
-      const V16 values = load<kParts>(w.values + (i + k) * cpu_group_rows);
-      const float* from = x + w.columns[i + k];
-      SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
-        sum[k][s] = fma(values, broadcast<kParts>(from[s * args.x_stride]), sum[k][s]);
+  constexpr int sums = HWY_MIN(column_step, kColumnSums / Samples);
+  V16 total[column_step / sums][Samples];
+  SPRNN_UNROLL for (int first = 0; first < column_step; first += sums) {
+    V16 sum[sums][Samples];
+    SPRNN_UNROLL for (int k = 0; k < sums; ++k) {
+      SPRNN_UNROLL for (int s = 0; s < Samples; ++s) sum[k][s] = broadcast<kParts>(0.0F);
+    }
+    const std::int64_t end = std::int64_t{w.starts[group + 1]} * column_step;
+    for (std::int64_t i = std::int64_t{w.starts[group]} * column_step + first; i < end; i += column_step) {
+      SPRNN_UNROLL for (int k = 0; k < sums; ++k) {
+        const V16 values = load<kParts>(w.values + (i + k) * cpu_group_rows);
+        const float* from = x + w.columns[i + k];
+        SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
+          sum[k][s] = fma(values, broadcast<kParts>(from[s * args.x_stride]), sum[k][s]);
+        }
       }
     }
+    SPRNN_UNROLL for (int s = 0; s < Samples; ++s) total[first / sums][s] = add_neighbours(sum, s);
   }
-  SPRNN_UNROLL for (int s = 0; s < Samples; ++s) {
-    emit(args, group, sample + s, (sum[0][s] + sum[1][s]) + (sum[2][s] + sum[3][s]));
-  }
+  SPRNN_UNROLL for (int s = 0; s < Samples; ++s) emit(args, group, sample + s, add_neighbours(total, s));
 }
 
 void multiply_columns(const ProductArgs& args) {
   for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
-    std::int64_t s = 0;
-    for (; s + kNarrow <= args.samples; s += kNarrow) columns_block<kNarrow>(args, g, s);
-    for (; s < args.samples; ++s) columns_block<1>(args, g, s);
+    in_blocks<4>(args.samples, [&](auto samples, std::int64_t sample)
+                                   HWY_ATTR { columns_block<samples>(args, g, sample); });
   }
 }
 
@@ -126,9 +152,9 @@ HWY_INLINE Offsets load_offsets(const std::uint32_t* p) {
   }
   return r;
 }
-// A permutation takes the low three bits of an index; of four of them the next bits choose, moved to the sign's
-// place. `vgatherdps` takes three times as long on Zen 3, and longer still on processors whose gathers are
-// mitigated.
+// A permutation takes the low three bits of an index; of four of them the next bits choose, moved to the
+// sign's place. `vgatherdps` takes three times as long on Zen 3, and longer still on processors whose gathers
+// are mitigated.
 HWY_INLINE V16 look_up(const float* window, Offsets offsets, int k) {
   const __m256 part0 = _mm256_loadu_ps(window), part1 = _mm256_loadu_ps(window + 8);
   const __m256 part2 = _mm256_loadu_ps(window + 16), part3 = _mm256_loadu_ps(window + 24);
@@ -182,9 +208,8 @@ HWY_NOINLINE void tile_block(const ProductArgs& args, std::int64_t group, std::i
 
 void multiply_tile(const ProductArgs& args) {
   for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
-    std::int64_t s = 0;
-    for (; s + kNarrow <= args.samples; s += kNarrow) tile_block<kNarrow>(args, g, s);
-    for (; s < args.samples; ++s) tile_block<1>(args, g, s);
+    in_blocks<kTile>(args.samples, [&](auto samples, std::int64_t sample)
+                                       HWY_ATTR { tile_block<samples>(args, g, sample); });
   }
 }
 
@@ -280,30 +305,32 @@ void transpose(const float* in, std::int64_t in_stride, std::int64_t samples, st
   }
 }
 
-// One row times `Vectors` vectors of samples.
+// One row times `Vectors` vectors of samples. As many partial sums at a time as the registers hold: the row's
+// values and columns are read again for the next ones, but each of them serves all vectors.
 template <int Vectors>
 HWY_INLINE void row_block(const MatrixView& w, std::int64_t row, const float* x, std::int64_t x_stride,
                           float* out) {
   using V = Vec<1>;
-  V sum[row_step][Vectors];
-  SPRNN_UNROLL for (int k = 0; k < row_step; ++k) {
-    SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) sum[k][v] = broadcast<1>(0.0F);
-  }
-  const std::int64_t end = std::int64_t{w.starts[row + 1]} * row_step;
-  for (std::int64_t i = std::int64_t{w.starts[row]} * row_step; i < end; i += row_step) {
-    SPRNN_UNROLL for (int k = 0; k < row_step; ++k) {
-      const V value = broadcast<1>(w.values[i + k]);
-      const float* from = x + w.columns[i + k] * x_stride;
-      SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) {
-        sum[k][v] = fma(value, load<1>(from + v * kLanes), sum[k][v]);
+  constexpr int sums = HWY_MIN(row_step, kRowSums / Vectors);
+  V total[row_step / sums][Vectors];
+  SPRNN_UNROLL for (int first = 0; first < row_step; first += sums) {
+    V sum[sums][Vectors];
+    SPRNN_UNROLL for (int k = 0; k < sums; ++k) {
+      SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) sum[k][v] = broadcast<1>(0.0F);
+    }
+    const std::int64_t end = std::int64_t{w.starts[row + 1]} * row_step;
+    for (std::int64_t i = std::int64_t{w.starts[row]} * row_step + first; i < end; i += row_step) {
+      SPRNN_UNROLL for (int k = 0; k < sums; ++k) {
+        const V value = broadcast<1>(w.values[i + k]);
+        const float* from = x + w.columns[i + k] * x_stride;
+        SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) {
+          sum[k][v] = fma(value, load<1>(from + v * kLanes), sum[k][v]);
+        }
       }
     }
+    SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) total[first / sums][v] = add_neighbours(sum, v);
   }
-  SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) {
-    store(((sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v])) +
-              ((sum[4][v] + sum[5][v]) + (sum[6][v] + sum[7][v])),
-          out + v * kLanes);
-  }
+  SPRNN_UNROLL for (int v = 0; v < Vectors; ++v) store(add_neighbours(total, v), out + v * kLanes);
 }
 
 template <int Vectors>
@@ -326,9 +353,9 @@ void row_group(const ProductArgs& args, std::int64_t group, std::int64_t sample)
 void multiply_row_by_columns(const ProductArgs& args) {
   for (std::int64_t g = args.group_begin; g < args.group_end; ++g) {
     std::int64_t s = 0;
-    for (; s + (kVectors - 1) * kLanes < args.samples; s += kVectors * kLanes)
-      row_group<kVectors>(args, g, s);
-    for (; s < args.samples; s += kLanes) row_group<1>(args, g, s);
+    for (; s + 3 * kLanes < args.samples; s += 4 * kLanes) row_group<4>(args, g, s);
+    for (; s + kLanes < args.samples; s += 2 * kLanes) row_group<2>(args, g, s);
+    if (s < args.samples) row_group<1>(args, g, s);
   }
 }
 

@@ -8,9 +8,6 @@ namespace {
 
 std::int64_t groups_of(std::int64_t values) { return round_up(values, cpu_group_rows) / cpu_group_rows; }
 
-// From one value to the next in arrays by columns.
-std::int64_t column_stride(std::int64_t samples) { return round_up(samples, 16); }
-
 // Groups of the recurrent product that are multiplied in one call: the dense kernel wants four together.
 constexpr std::int64_t chunk_groups = 4;
 

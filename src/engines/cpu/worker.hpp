@@ -42,6 +42,10 @@ class Worker {
   // Own values [begin, end) of `values`, which are there by rows, also by columns if `reader` wants them so.
   void finish(Exchange& values, const MatrixView& reader, std::int64_t width, std::int64_t samples,
               std::int64_t begin, std::int64_t end) const;
+  // From one value to the next in arrays by columns.
+  [[nodiscard]] std::int64_t column_stride(std::int64_t samples) const {
+    return round_up(samples, kernels_.lanes);
+  }
   void arrive(bool strict);
   bool wait();
 
