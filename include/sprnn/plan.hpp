@@ -87,7 +87,9 @@ struct DirectionPlan {
   std::variant<CpuPlan, GatherPlan, MmaPlan> choice;
   std::vector<CostPart> cost;
   std::int64_t packed_bytes = 0;     // weights as packed
-  std::int64_t workspace_bytes = 0;  // what a session allocates beside the state
+  // The largest buffers that a session allocates beside the state: on a CPU all of them, on a GPU the input
+  // projection's tile and the ring.
+  std::int64_t workspace_bytes = 0;
   std::vector<Rejected> rejected;
   [[nodiscard]] double microseconds() const noexcept;  // the sum of `cost`
   [[nodiscard]] bool is_gpu() const noexcept { return !std::holds_alternative<CpuPlan>(choice); }

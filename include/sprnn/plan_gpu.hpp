@@ -50,7 +50,8 @@ struct SharedBudget {
   bool operator==(const SharedBudget&) const = default;
 };
 
-// The best wait differs with everything, by up to 0.2 us a timestep, so a session measures it on its GPU.
+// The best wait differs with everything, and a bad one costs 0.2 us a timestep, of large states microseconds: a session
+// measures it on its GPU.
 inline constexpr int tuned_poll_wait = -1;
 
 struct GpuPlan {

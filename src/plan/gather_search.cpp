@@ -80,6 +80,7 @@ std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& 
     }
     for (const int ctas : all_ctas) {
       for (const int group_batch : gpu::group_batch_choices(problem, groups, wishes)) {
+        if (gpu::are_too_many(groups, group_batch, problem, wishes)) continue;
         for (const int warps : choices(wishes.warps, {4, 8, 12, 16, 20, 24, 28, 32})) {
           for (const int lanes : all_lanes) {
             for (const int lanes_hr : projection_lanes)
@@ -153,14 +154,13 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   plan.shared =
       shared_budget(layout, plan.group_batch, gpu_.shared_bytes_per_block - gpu::reserved_shared_bytes);
   if (plan.shared.total() > plan.shared.available) {
-    int fitting = plan.group_batch - 1;
-    for (GatherPlan smaller = plan; fitting > 0; --fitting) {
-      smaller.group_batch = fitting;
-      if (shared_budget(make_layout(smaller, problem_, direction_), fitting, 0).total() <=
-          plan.shared.available)
-        break;
-    }
-    return gpu::shared_memory_refusal(plan.shared, fitting);
+    const auto fits = [&](int group_batch) {
+      GatherPlan smaller = plan;
+      smaller.group_batch = group_batch;
+      return shared_budget(make_layout(smaller, problem_, direction_), group_batch, 0).total() <=
+             plan.shared.available;
+    };
+    return gpu::shared_memory_refusal(plan.shared, gpu::most_fitting(1, plan.group_batch, fits));
   }
 
   // Registers are allotted to a thread in eights.

@@ -36,6 +36,8 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 // Batch entries of one of so many groups, among them as many as fill a word of the state: a few that are not
 // there cost less than words in pieces.
 [[nodiscard]] std::set<int> group_batch_choices(const Problem& problem, int groups, const GpuWishes& wishes);
+// Fewer groups of so many entries do: the others would hold their SMs and run nothing.
+[[nodiscard]] bool are_too_many(int groups, int group_batch, const Problem& problem, const GpuWishes& wishes);
 
 // Whether to try a group as a cluster.
 [[nodiscard]] std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes);
@@ -49,6 +51,17 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 [[nodiscard]] std::string fill_common(GpuPlan& plan, const Problem& problem,
                                       const DirectionProblem& direction, const GpuDescription& gpu,
                                       const GpuWishes& wishes, bool in_cluster);
+
+// The largest n in [least, end) that fits, where all below it do; 0: none.
+template <class Fits>
+[[nodiscard]] int most_fitting(int least, int end, const Fits& fits) {
+  int low = least - 1;  // fits, or is none
+  while (end - low > 1) {
+    const int middle = low + (end - low) / 2;
+    (fits(middle) ? low : end) = middle;
+  }
+  return low < least ? 0 : low;
+}
 
 // "needs 241 KiB shared memory a CTA, 227 available: batch 8 would fit"; `fitting`: 0 if none would.
 [[nodiscard]] std::string shared_memory_refusal(const SharedBudget& budget, int fitting);

@@ -102,6 +102,7 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
             const int needed = divide_up(problem.batch, groups);
             const int entries =
                 whole > 0 && !wishes.group_batch ? std::min(group_batch, needed) : group_batch;
+            if (gpu::are_too_many(groups, entries, problem, wishes)) continue;
             for (const int width : widths(problem, gates, gpu, wishes, groups, gathered, whole)) {
               all.push_back(
                   {groups, divide_up(units, width), entries, warps, width, row_parts, strategy, asks_late});
@@ -260,10 +261,10 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   if (plan.rest) RestFitter::move(plan, available - least(plan, plan.group_batch).total());
   layout = make_layout(plan, problem, direction);
   if (least(plan, plan.group_batch).total() > available) {
-    const int fewest = plan.asks_late ? plane_entries : 0;  // that many do not ask late
-    int fitting = plan.group_batch - 1;
-    while (fitting > fewest && least(plan, fitting).total() > available) --fitting;
-    return gpu::shared_memory_refusal(least(plan, plan.group_batch), fitting > fewest ? fitting : 0);
+    const int fewest = plan.asks_late ? plane_entries + 1 : 1;  // no fewer ask late
+    const auto fits = [&](int group_batch) { return least(plan, group_batch).total() <= available; };
+    return gpu::shared_memory_refusal(least(plan, plan.group_batch),
+                                      gpu::most_fitting(fewest, plan.group_batch, fits));
   }
 
   // Registers first, then shared memory, then L2. Registers are allotted to a thread in eights.

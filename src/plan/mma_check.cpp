@@ -69,6 +69,12 @@ void check(const MmaPlan& plan, const Problem& problem, const DirectionProblem& 
     expect(plan.steps.l2 == 0 || plan.steps.shared % late_steps == 0, "steps.shared", plan.steps.shared,
            fmt::format("a multiple of {}", late_steps));
   }
+  // The kernel counts the words of a CTA's weights in 32 bits.
+  for (const Place place : {Place::registers, Place::shared, Place::l2}) {
+    const std::int64_t words = layout.w_hh.block_words(place);
+    expect(words <= std::numeric_limits<std::int32_t>::max(), fmt::format("steps.{}", gpu::to_string(place)),
+           words, "weights of less than 8 GB a CTA");
+  }
   if (plan.gathered) {
     const std::int64_t last = layout.w_hh.zero_position(column_phases - 1);
     expect(last < 65536, "positions", last, "less than 65536");

@@ -250,6 +250,22 @@ TEST(GatherPlan, WishesThatCannotBeMetAreRefusedWithTheReason) {
                  {"KiB shared memory a CTA", "would fit"});
 }
 
+TEST(GatherPlan, GroupsOfTheCtasThatAreAskedForFitTheGpu) {
+  const GatherPlan plan = choice(plan_for(problem(lstm_cell(), 1000, 4, 0.1), "h100", {.ctas = 100}));
+  EXPECT_EQ(plan.ctas, 100);
+  EXPECT_EQ(plan.groups, 1);
+}
+
+TEST(GatherPlan, NoGroupIsWithoutBatchEntries) {
+  for (const int batch : {3, 5, 7, 9, 11, 17, 24, 33}) {
+    const GatherPlan plan = choice(plan_for(problem(lstm_cell(), 600, batch, 0.3), "h100"));
+    EXPECT_LT((plan.groups - 1) * plan.group_batch, batch);
+  }
+  // Unless it was asked for.
+  const Problem p = problem(lstm_cell(), 600, 9, 0.3);
+  EXPECT_EQ(choice(plan_for(p, "h100", {.groups = 4, .group_batch = 4})).groups, 4);
+}
+
 TEST(GatherPlan, AGroupOfFewCtasIsACluster) {
   const Problem p = problem(lstm_cell(), 256, 4, 0.1);
   const GatherPlan cluster = choice(plan_for(p, "h100", {.ctas = 16}));
