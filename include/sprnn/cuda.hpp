@@ -43,6 +43,9 @@ class CudaSession : public Session {
   // h0 and lengths, loads a second kernel, for states that no stamp can carry: the device then chooses. (A
   // captured run without h0 keeps the kernel that suited the session's state.)
   //
+  // A graph that was captured goes on running the weights of its capture after set_weights, which the session
+  // keeps for it.
+  //
   // A run that was given up fills hn, cn and the rest of y with NaN, as do those after it until a check has
   // reported it.
   virtual void run(const DeviceSequence& sequence) = 0;

@@ -104,10 +104,13 @@ Context current_context() {
 }
 
 Buffer::Buffer(std::size_t bytes) : bytes_(bytes), context_(current_context()) {
-  if (driver().allocate(&pointer_, std::max<std::size_t>(bytes, 16)) == 0) return;
-  throw Error(ErrorCode::out_of_memory,
-              fmt::format("the GPU has no {:.1f} MiB of memory left: a smaller batch needs less",
-                          double(bytes) / (1 << 20)));
+  const Result result = driver().allocate(&pointer_, std::max<std::size_t>(bytes, 16));
+  if (result == result_out_of_memory) {
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("the GPU has no {:.1f} MiB of memory left: a smaller batch needs less",
+                            double(bytes) / (1 << 20)));
+  }
+  check(result, "cuMemAlloc");
 }
 
 Buffer upload(const void* from, std::size_t bytes) {
@@ -140,6 +143,13 @@ void LastWork::is_in(Stream stream) const {
 
 void LastWork::wait() const { check(driver().synchronize_event(event_), "cuEventSynchronize"); }
 
+void LastWork::settle() const noexcept {
+  int mode = capture_mode_relaxed;
+  driver().exchange_capture_mode(&mode);
+  driver().synchronize_event(event_);
+  driver().exchange_capture_mode(&mode);
+}
+
 OwnStream::OwnStream() : context_(current_context()) {
   check(driver().create_stream(&stream_, stream_non_blocking), "cuStreamCreate");
 }
@@ -165,11 +175,16 @@ bool is_capturing(Stream stream) {
 Kernel::Kernel(const std::string& cubin, const char* name, std::int64_t shared_bytes)
     : shared_bytes_(shared_bytes), context_(current_context()) {
   check(driver().load_module(&module_, cubin.data()), "cuModuleLoadData");
-  check(driver().get_function(&function_, module_, name), "cuModuleGetFunction");
-  if (shared_bytes > 0) {
-    check(driver().set_function_attribute(function_, function_max_dynamic_shared_bytes,
-                                          static_cast<int>(shared_bytes)),
-          "cuFuncSetAttribute");
+  try {
+    check(driver().get_function(&function_, module_, name), "cuModuleGetFunction");
+    if (shared_bytes > 0) {
+      check(driver().set_function_attribute(function_, function_max_dynamic_shared_bytes,
+                                            static_cast<int>(shared_bytes)),
+            "cuFuncSetAttribute");
+    }
+  } catch (const Error&) {
+    driver().unload_module(module_);
+    throw;
   }
 }
 

@@ -124,6 +124,9 @@ class LastWork {
   // What was enqueued is it; of a captured stream what the graph's last replay has done.
   void is_in(Stream stream) const;
   void wait() const;
+  // For destructors: waits as well, also while a stream is captured, and says nothing of an error: of other
+  // work in the context, whose owner is told.
+  void settle() const noexcept;
 
  private:
   Event event_ = nullptr;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/float_environment.hpp"
 #include "plan/gpu_cost.hpp"
 
 namespace sprnn::cuda {
@@ -25,18 +26,17 @@ std::vector<std::int64_t> rows_of_columns(const KernelShape& shape, const std::i
 
 }  // namespace
 
-InputKernels::InputKernels(DType dtype, std::int64_t columns, const GpuDescription& gpu,
-                           const CodeSource& code)
-    : InputKernels(code(input_kernel(dtype), gpu.compute_capability),
-                   gpu::input_tile_fits(columns, dtype, gpu) ? gpu::input_tile_bytes(columns, dtype) : 0) {}
+InputKernels::InputKernels(DType dtype, std::int64_t widest, int compute_capability, const CodeSource& code)
+    : InputKernels(code(input_kernel(dtype), compute_capability), dtype, widest) {}
 
-InputKernels::InputKernels(const std::string& cubin, std::int64_t tile_bytes)
+InputKernels::InputKernels(const std::string& cubin, DType dtype, std::int64_t widest)
     : gather_input(cubin, "gather_input"),
       project_rows(cubin, "project_rows"),
       widen_output(cubin, "widen_output"),
       load_state(cubin, "load_state"),
-      store_state(cubin, "store_state") {
-  if (tile_bytes > 0) project_tiles.emplace(cubin, "project_tiles", tile_bytes);
+      store_state(cubin, "store_state"),
+      tile_pitch(widest) {
+  if (widest > 0) project_tiles.emplace(cubin, "project_tiles", gpu::input_tile_bytes(widest, dtype));
 }
 
 std::int64_t input_pitch(std::int64_t columns, DType dtype) {
@@ -51,6 +51,7 @@ InputProjection::InputProjection(const PackedDirection& packed, const KernelShap
       outputs_(projection_columns(shape)) {
   const std::vector<std::int64_t> rows =
       rows_of_columns(shape, gpu::view_maps(packed.sections, shape.frame).units);
+  const DefaultFloatEnvironment environment;
   std::vector<float> bias(rows.size(), 0.0F);
   for (std::size_t n = 0; n < rows.size() && !packed.b_ih.empty(); ++n) {
     if (rows[n] < 0) continue;
@@ -107,7 +108,7 @@ void InputProjection::run(const InputKernels& kernels, DevicePointer x, DevicePo
   if (matmul_) {
     matmul_->run(x, rows, weights_.get(), out, stream);
     if (!pruned_) return;
-  } else if (kernels.project_tiles) {
+  } else if (pitch_ <= kernels.tile_pitch) {
     const std::int64_t tiles = (rows + gpu::input_tile_rows - 1) / gpu::input_tile_rows;
     const std::int32_t splits = splits_of(tiles, 256 / gpu::input_tile_rows);
     kernels.project_tiles->launch(stream, static_cast<unsigned>(tiles * splits), 256U, x, columns, pitch,

@@ -13,13 +13,14 @@ namespace sprnn::cuda {
 
 // The kernels of kernels/input.cu for one element type.
 struct InputKernels {
-  // For rows of at most `columns` elements.
-  InputKernels(DType dtype, std::int64_t columns, const GpuDescription& gpu, const CodeSource& code);
+  // widest: pitch of the widest rows that project_tiles will read, which must fit; 0: it reads none.
+  InputKernels(DType dtype, std::int64_t widest, int compute_capability, const CodeSource& code);
   Kernel gather_input, project_rows, widen_output, load_state, store_state;
-  std::optional<Kernel> project_tiles;  // if so many columns of a tile of rows fit into shared memory
+  std::optional<Kernel> project_tiles;
+  std::int64_t tile_pitch = 0;
 
  private:
-  InputKernels(const std::string& cubin, std::int64_t tile_bytes);
+  InputKernels(const std::string& cubin, DType dtype, std::int64_t widest);
 };
 
 // Elements of a row of x as the products read it: filled up to 16 bytes.

@@ -104,12 +104,13 @@ void KernelCache::make_room() const {
   std::vector<Entry> entries;
   std::int64_t total = 0;
   std::error_code error;
-  for (const fs::directory_entry& file : fs::directory_iterator(directory_, error)) {
-    if (file.path().extension() != extension) continue;
-    Entry entry{file.path(), 0, file.last_write_time(error)};
-    if (error) continue;  // gone meanwhile
-    entry.bytes = static_cast<std::int64_t>(file.file_size(error));
-    if (error) continue;
+  // What cannot be read, or is gone meanwhile, is left alone.
+  for (fs::directory_iterator file(directory_, error), end; !error && file != end; file.increment(error)) {
+    if (file->path().extension() != extension) continue;
+    std::error_code gone;
+    Entry entry{file->path(), 0, file->last_write_time(gone)};
+    if (!gone) entry.bytes = static_cast<std::int64_t>(file->file_size(gone));
+    if (gone) continue;
     total += entry.bytes;
     entries.push_back(std::move(entry));
   }

@@ -46,9 +46,16 @@ std::vector<KernelRequest> kernels_of(const Plan& plan, int compute_capability) 
     if (!known) all.push_back(std::move(request));
   };
   for (std::size_t d = 0; d < plan.directions.size(); ++d) {
-    const KernelShape shape = kernel_shape(plan, d, compute_capability);
-    add(layer_kernel(shape));
-    if (!is_counted(shape)) add(layer_kernel(unbounded(shape)));
+    const auto add_layer = [&](const KernelShape& shape) {
+      add(layer_kernel(shape));
+      if (!is_counted(shape)) add(layer_kernel(unbounded(shape)));
+    };
+    KernelShape shape = kernel_shape(plan, d, compute_capability);
+    add_layer(shape);
+    if (in_cluster(shape)) {
+      shape.plan.in_cluster = false;  // for a GPU without room for the cluster
+      add_layer(shape);
+    }
   }
   return all;
 }

@@ -10,6 +10,7 @@
 #include "engines/cuda/compiler.hpp"
 #include "engines/cuda/tuning.hpp"
 #include "engines/layered_session.hpp"
+#include "plan/gpu_cost.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn::cuda {
@@ -65,22 +66,25 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
   const WhileCapturing capturing;
   sides_ = l2_sides(*gpu_, code_);
   std::size_t projection = 0, ring = 0;
-  std::int64_t pitch = 0;
+  std::int64_t pitch = 0, tile_pitch = 0;
   tile_steps_ = std::int64_t{1} << 30;
   for (std::size_t d = 0; d < problem_.directions.size(); ++d) {
     directions_.push_back(std::make_unique<GpuDirection>(*packed_, d, *gpu_, code_, batch_));
     projection = std::max(projection, directions_[d]->projection_bytes());
     ring = std::max(ring, directions_[d]->ring_bytes());
-    pitch = std::max(pitch, input_pitch(problem_.directions[d].w_ih.cols, problem_.dtype));
+    const std::int64_t width = input_pitch(problem_.directions[d].w_ih.cols, problem_.dtype);
+    pitch = std::max(pitch, width);
+    if (gpu::input_tile_fits(width, problem_.dtype, gpu_->description()))
+      tile_pitch = std::max(tile_pitch, width);
     tile_steps_ = std::min<std::int64_t>(tile_steps_, directions_[d]->tile_steps());
   }
-  kernels_.emplace(problem_.dtype, pitch, gpu_->description(), code_);
+  kernels_.emplace(problem_.dtype, tile_pitch, gpu_->description().compute_capability, code_);
   const auto rows = static_cast<std::size_t>(tile_steps_ * batch_);
   h_ = zeros(state_.h().size_bytes());
   c_ = zeros(state_.c().size_bytes());
   rows_ = Buffer(rows * static_cast<std::size_t>(pitch) * size_of(problem_.dtype));
   nonfinite_ = Buffer(rows * sizeof(std::uint32_t));
-  projection_ = Buffer(projection);
+  projection_ = zeros(projection);  // what is timed before the first run is no NaN
   ring_ = Buffer(ring);
   unbounded_ = zeros(range_.size() * sizeof(std::uint32_t));
   failed_.emplace();
@@ -96,7 +100,7 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
 }
 
 GpuSession::~GpuSession() {
-  free_in(gpu_->context(), [&] { last_->wait(); });
+  free_in(gpu_->context(), [&] { last_->settle(); });
 }
 
 void GpuSession::reserve_between(std::int64_t steps) {
@@ -105,7 +109,10 @@ void GpuSession::reserve_between(std::int64_t steps) {
   const std::size_t bytes = static_cast<std::size_t>(steps * batch_) * state_.directions_a_layer() *
                             state_.width() * size_of(problem_.dtype);
   // Layer l writes buffer l % 2 and reads the other; the last layer writes to the caller.
-  for (std::size_t i = 0; i < 2 && i + 1 < layers; ++i) between_[i] = Buffer(bytes);
+  for (std::size_t i = 0; i < 2 && i + 1 < layers; ++i) {
+    if (captured_) outgrown_.push_back(std::move(between_[i]));
+    between_[i] = Buffer(bytes);
+  }
   between_steps_ = steps;
 }
 
@@ -229,6 +236,7 @@ void GpuSession::run(const DeviceSequence& sequence) {
   whole.y_time = sequence.batch_first ? out : batch_ * out;
   whole.y_batch = sequence.batch_first ? sequence.steps * out : out;
   whole.lengths = reinterpret_cast<DevicePointer>(sequence.lengths);
+  captured_ = captured_ || is_capturing(stream);
   last_->precede(stream);
   take_state(sequence, stream);
   enqueue(whole, stream);
@@ -373,18 +381,22 @@ double GpuSession::time_recurrent(std::int64_t steps) {
 
 // On zeros: what is computed does not change how long it takes.
 void GpuSession::tune() {
-  bool measured = false;
+  bool measured = false, busy = false;
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     if (!directions_[d]->wants_tuning()) continue;
-    directions_[d]->set_poll_wait(tuned_wait(directions_[d]->tuning_key(), [&](int wait, std::int64_t steps) {
-      if (!measured) {
-        cuda::check(driver().set_bytes(projection_.get(), 0, projection_.bytes(), *stream_),
-                    "cuMemsetD8Async");
+    int best = middling_wait;
+    try {
+      const auto time = [&](int wait, std::int64_t steps) {
         measured = true;
-      }
-      directions_[d]->set_poll_wait(wait);
-      return time_directions(d, d + 1, steps);
-    }));
+        directions_[d]->set_poll_wait(wait);
+        return time_directions(d, d + 1, steps);
+      };
+      if (!busy) best = tuned_wait(directions_[d]->tuning_key(), time);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::deadline) throw;
+      busy = true;  // other work holds the GPU; the next direction would wait as long
+    }
+    directions_[d]->set_poll_wait(best);
   }
   if (!measured) return;
   for (const Buffer* state : {&h_, &c_}) {
@@ -406,7 +418,8 @@ void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {
     directions[d]->set_poll_wait(directions_[d]->poll_wait());
     if (range_[d] != StateRange::stampable) directions[d]->prepare_unbounded();
   }
-  directions_ = std::move(directions);
+  directions_.swap(directions);
+  if (captured_) std::move(directions.begin(), directions.end(), std::back_inserter(replaced_));
   problem_ = packed->plan.problem;
   packed_ = std::move(packed);
 }

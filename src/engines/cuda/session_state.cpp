@@ -17,10 +17,18 @@ void GpuSession::take_state(const DeviceSequence& sequence, Stream stream) {
   }
   if (sequence.h0 == nullptr) return;
   const auto load = [&](const void* from, const Buffer& to, std::size_t width, DevicePointer unbounded) {
-    const auto in_direction = static_cast<std::int64_t>(static_cast<std::size_t>(batch_) * width);
-    const auto count = in_direction * static_cast<std::int64_t>(directions_.size());
-    kernels_->load_state.launch(stream, static_cast<unsigned>((count + 255) / 256), 256U, from, count,
-                                to.get(), in_direction, std::int32_t{directions_[0]->is_relu()}, unbounded);
+    const std::size_t in_direction = static_cast<std::size_t>(batch_) * width;
+    // Directions that ask the same of a state at once: nearly always all of them.
+    for (std::size_t first = 0, end = 0; first < directions_.size(); first = end) {
+      const bool relu = directions_[first]->is_relu();
+      while (end < directions_.size() && directions_[end]->is_relu() == relu) ++end;
+      const auto count = static_cast<std::int64_t>((end - first) * in_direction);
+      kernels_->load_state.launch(
+          stream, static_cast<unsigned>((count + 255) / 256), 256U,
+          reinterpret_cast<DevicePointer>(from) + first * in_direction * size_of(problem_.dtype), count,
+          to.get() + first * in_direction * sizeof(float), static_cast<std::int64_t>(in_direction),
+          std::int32_t{relu}, unbounded == 0 ? unbounded : unbounded + first * sizeof(std::uint32_t));
+    }
   };
   for (std::size_t d = 0; d < directions_.size(); ++d) {
     // A gru's state contains the old one for ever. What other cells make is stampable, and the initial state

@@ -5,15 +5,13 @@
 #include <limits>
 #include <map>
 #include <mutex>
-
-#include "sprnn/error.hpp"
+#include <optional>
 
 namespace sprnn::cuda {
 
 namespace {
 
 constexpr std::array waits = {0, 50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 1000, 1200, 1500};
-constexpr int middling_wait = 200;
 constexpr std::int64_t few_steps = 128, many_steps = 512;
 // Where the timesteps take as long as this, some 80 us each, no wait makes a difference that is worth
 // measuring.
@@ -31,14 +29,14 @@ std::size_t least_of(const Times& times) {
   return static_cast<std::size_t>(std::min_element(times.begin(), times.end()) - times.begin());
 }
 
-int measured_wait(const TimedRun& time) {
+std::optional<int> measured_wait(const TimedRun& time) {
   constexpr double unknown = std::numeric_limits<double>::infinity();
   Times least{};
   least.fill(unknown);
   for (int run = 0; run < short_runs; ++run) {
     for (std::size_t i = 0; i < waits.size(); ++i) {
       least[i] = std::min(least[i], time(waits[i], few_steps));
-      if (i > 0 && least[i] > too_long_us) return middling_wait;  // the first may be a kernel's first launch
+      if (i > 0 && least[i] > too_long_us) return std::nullopt;  // the first may be a kernel's first launch
     }
   }
   // A wait that is a little too short is the best of a lucky run and the worst of most others.
@@ -59,20 +57,18 @@ int measured_wait(const TimedRun& time) {
 
 }  // namespace
 
-int tuned_wait(const std::string& key, const TimedRun& time) try {
+int tuned_wait(const std::string& key, const TimedRun& time) {
   static std::mutex mutex;
   static std::map<std::string, int> known;
   {
     const std::lock_guard lock(mutex);
     if (const auto found = known.find(key); found != known.end()) return found->second;
   }
-  const int best = measured_wait(time);
+  const std::optional<int> best = measured_wait(time);
+  if (!best) return middling_wait;
   const std::lock_guard lock(mutex);
-  known.emplace(key, best);
-  return best;
-} catch (const Error& error) {
-  if (error.code() != ErrorCode::deadline) throw;
-  return middling_wait;
+  known.emplace(key, *best);
+  return *best;
 }
 
 }  // namespace sprnn::cuda

@@ -15,9 +15,13 @@ namespace sprnn::cuda {
 // Runs so many timesteps with a wait, in cycles, and says how many microseconds they took.
 using TimedRun = std::function<double(int wait, std::int64_t steps)>;
 
-// The wait that takes least in its worst run. What was measured for a key is kept, so that further sessions
-// of a plan do not measure again. If `time` throws Error(deadline), other work holds the GPU: then a middling
-// wait, and nothing is kept; so too for timesteps that take so long that the wait is nothing beside them.
+// Where nothing could be measured.
+inline constexpr int middling_wait = 200;
+
+// The wait that takes least in its worst run, or the next longer one where the next shorter one is far worse.
+// What was measured for a key is kept, so that further sessions of a plan do not measure again.
+// middling_wait, and nothing is kept, for timesteps that take so long that the wait is nothing beside them,
+// or that others make take so long. What `time` throws goes on to the caller.
 [[nodiscard]] int tuned_wait(const std::string& key, const TimedRun& time);
 
 }  // namespace sprnn::cuda
