@@ -15,7 +15,7 @@ CaseResult same_bits(const ModelSpec& spec, std::int64_t batch, InputStorage sto
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, 1000, batch, 4);
   const auto session =
-      cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch), {.w_ih = storage}), batch);
+      cuda_session(pack_for(model, test_gpu(), static_cast<int>(batch), {.w_ih = storage}), batch);
   const Output whole = run_on_host(*session, inputs);
   for (const std::int64_t chunk : {1, 7}) {
     for (const bool host : {true, false}) {
@@ -52,7 +52,7 @@ CaseResult long_run(const ModelSpec& spec, std::int64_t steps, std::int64_t batc
   constexpr std::int64_t compared = 256;
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, steps, batch, 6);
-  const auto session = cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch)), batch);
+  const auto session = cuda_session(pack_for(model, test_gpu(), static_cast<int>(batch)), batch);
   const Output whole = run_on_host(*session, inputs);
 
   Inputs head = inputs;
@@ -85,7 +85,7 @@ CaseResult large_projection() {
   static_assert(steps * 4 * 2048 * batch > std::int64_t{1} << 32);
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, steps, batch, 8);
-  const auto session = cuda_session(pack_for(model, find_gpu(0), batch), batch);
+  const auto session = cuda_session(pack_for(model, test_gpu(), batch), batch);
   const Output whole = run_on_device(*session, inputs);
   const std::string other = difference(whole, run_on_device(*session, inputs, {1000}));
   if (!other.empty()) return {0, 0, "chunks of 1000: " + other};

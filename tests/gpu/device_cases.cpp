@@ -17,7 +17,7 @@ CaseResult device_equals_host(const ModelSpec& spec, std::int64_t batch, Lengths
   const OwnStream stream;
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, 33, batch, 12, lengths);
-  const auto session = cuda_session(pack_for(model, find_gpu(0), static_cast<int>(batch)), batch);
+  const auto session = cuda_session(pack_for(model, test_gpu(), static_cast<int>(batch)), batch);
   const Output on_host = run_on_host(*session, inputs, way);
   for (const cuda::Stream s : {cuda::Stream{}, stream.get()}) {
     const std::string other = difference(on_host, run_on_device(*session, inputs, way, s));
@@ -34,7 +34,7 @@ CaseResult replay(const ModelSpec& spec, int replays) {
   const OwnStream stream;
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, steps, batch, 9);
-  const auto packed = pack_for(model, find_gpu(0), batch);
+  const auto packed = pack_for(model, test_gpu(), batch);
   const auto session = cuda_session(packed, batch), other = cuda_session(packed, batch);
   const std::size_t element = size_of(spec.dtype);
   GuardedMemory x(inputs.x.size() * element);
@@ -94,7 +94,7 @@ CaseResult concurrent(std::int64_t hidden, int threads) {
                                         .density = 0.1,
                                         .seed = static_cast<std::uint64_t>(i)});
       const Inputs inputs = random_inputs(model, 50, 4, 3);
-      const auto session = cuda_session(pack_for(model, find_gpu(0), 4), 4);
+      const auto session = cuda_session(pack_for(model, test_gpu(), 4), 4);
       const Output alone = run_on_host(*session, inputs);
       ++ready;
       counted = true;
@@ -140,7 +140,7 @@ CaseResult queued() {
                                .density = 0.1,
                                .seed = static_cast<std::uint64_t>(i)});
     one->inputs = random_inputs(one->model, steps, batch, 3);
-    one->session = cuda_session(pack_for(one->model, find_gpu(0), batch), batch);
+    one->session = cuda_session(pack_for(one->model, test_gpu(), batch), batch);
     Inputs repeated = one->inputs;
     repeated.steps = steps * rounds;
     for (int round = 1; round < rounds; ++round)
@@ -174,7 +174,7 @@ CaseResult queued() {
 }
 
 CaseResult refuse_nulls() {
-  const auto session = cuda_session(pack_for(random_model({}), find_gpu(0), 1), 1);
+  const auto session = cuda_session(pack_for(random_model({}), test_gpu(), 1), 1);
   std::string note;
   for (const bool no_steps : {true, false}) {
     try {

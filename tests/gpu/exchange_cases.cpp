@@ -218,14 +218,14 @@ CaseResult queue_behind() {
 // `share`: of the SMs, that other work holds while a plan for `ctas` CTAs runs. The holder goes after
 // `seconds`.
 CaseResult beside_holder(double share, bool fits_beside, double seconds) {
-  const int sms = find_gpu(0).gpu().sm_count;
+  const int sms = test_gpu().gpu().sm_count;
   const int held = static_cast<int>(share * sms);
   const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .input = 8, .hidden = 512, .density = 0.1};
   const Model model = random_model(spec);
   const Inputs inputs = random_inputs(model, 64, 4, 3);
   GpuWishes wishes{.groups = 1};
   if (fits_beside) wishes.ctas = sms - held;
-  const auto packed = pack_for(model, find_gpu(0), 4, wishes);
+  const auto packed = pack_for(model, test_gpu(), 4, wishes);
   const auto session = cuda_session(packed, 4);
   const Output alone = run_on_host(*session, inputs);
   Intruder intruder;
@@ -244,7 +244,7 @@ CaseResult start_too_late() {
   Fixture f({.cell = tanh_cell(), .dtype = DType::fp16, .input = 8, .hidden = 1024, .density = 0.1}, 16, {});
   const Output alone = run_on_host(*f.session, f.inputs);
   Intruder intruder;
-  intruder.hold_sms(find_gpu(0).gpu().sm_count - 8, 40 * deadline);
+  intruder.hold_sms(test_gpu().gpu().sm_count - 8, 40 * deadline);
   std::string message;
   try {
     message = difference(run_on_host(*f.session, f.inputs), alone);
@@ -258,7 +258,7 @@ CaseResult start_too_late() {
 
 CaseResult refuse_deadline(const char* text) {
   const Model model = random_model({});
-  const auto packed = pack_for(model, find_gpu(0), 1);
+  const auto packed = pack_for(model, test_gpu(), 1);
   const char* old = std::getenv("SPRNN_DEADLINE");
   const std::string kept = old == nullptr ? "" : old;
   setenv("SPRNN_DEADLINE", text, 1);

@@ -63,7 +63,7 @@ CaseResult flip(const ModelSpec& spec, const Device& device, std::uint64_t seed)
 }
 
 CaseResult bigger_gpu() {
-  Device device = find_gpu(0);
+  Device device = test_gpu();
   GpuDescription gpu = device.gpu();
   gpu.sm_count *= 2;
   device = {"twice", gpu};
@@ -81,7 +81,7 @@ CaseResult bigger_gpu() {
 
 CaseResult variants_are_refused() {
   for (const Cell& cell : variant_cells()) {
-    const auto packed = pack_for(random_model({.cell = cell}), find_gpu(0), 1);
+    const auto packed = pack_for(random_model({.cell = cell}), test_gpu(), 1);
     try {
       (void)cuda_session(packed, 1);
     } catch (const Error& error) {
@@ -107,7 +107,7 @@ void add_hostile_cases(std::vector<Case>& cases) {
                            .projection = projection,
                            .density = 0.5};
       cases.push_back({"400 flipped bits in a packed file, " + to_string(spec),
-                       [spec] { return flip(spec, find_gpu(0), 11); }});
+                       [spec] { return flip(spec, test_gpu(), 11); }});
     }
   }
   cases.push_back({"a plan for twice as many SMs is refused", bigger_gpu});

@@ -1,6 +1,8 @@
 // gpu_cases [--part K/N] [--only TEXT] [--jobs N] [--list] [--record FOLDER --commit HASH]: runs the cases
 // whose names contain TEXT, in N processes at once or, without --jobs, in this one; prints a table and, last,
 // `N passed, N failed`. Exit status: 0, 1 a case failed, 2 bad usage, 3 no GPU.
+// With --plan-for h100 (or another device) each case is planned and packed for that, up to where it would
+// run.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -9,6 +11,7 @@
 
 #include "gpu/jobs.hpp"
 #include "gpu/record.hpp"
+#include "gpu/run_model.hpp"
 #include "sprnn/cuda.hpp"
 
 namespace sprnn::test {
@@ -19,7 +22,7 @@ constexpr double limit = 300;
 
 struct Options {
   int part = 1, parts = 1, jobs = 0;
-  std::string only, record_folder, commit;
+  std::string only, record_folder, commit, plan_for;
   bool list = false;
 };
 
@@ -40,6 +43,8 @@ bool parse(int argc, char** argv, Options& options) {
       if (std::sscanf(value, "%d%c", &options.jobs, &end) != 1 || options.jobs < 1) return false;
     } else if (name == "--only") {
       options.only = value;
+    } else if (name == "--plan-for") {
+      options.plan_for = value;
     } else if (name == "--record") {
       options.record_folder = value;
     } else if (name == "--commit") {
@@ -72,6 +77,18 @@ std::vector<Case> chosen_cases(const Options& options) {
     if (one.name.find(options.only) == std::string::npos) continue;
     if (index++ % options.parts == options.part - 1) chosen.push_back(std::move(one));
   }
+  if (options.plan_for.empty()) return chosen;
+  plan_only_for(find_device(options.plan_for));
+  for (Case& one : chosen) {
+    one.run = [run = one.run] {
+      try {
+        (void)run();
+        return CaseResult{.note = "did not ask for a session"};
+      } catch (const OnlyPlanned&) {
+        return CaseResult{};
+      }
+    };
+  }
   return chosen;
 }
 
@@ -84,7 +101,7 @@ bool gpu_is_here(int jobs) {
 }
 
 int run(const Options& options) {
-  if (!options.list && !gpu_is_here(options.jobs)) {
+  if (!options.list && options.plan_for.empty() && !gpu_is_here(options.jobs)) {
     fmt::print("no GPU: nothing was run\n");
     return 3;
   }
@@ -121,7 +138,8 @@ int main(int argc, char** argv) {
   if (!sprnn::test::parse(argc, argv, options)) {
     fmt::print(
         stderr,
-        "usage: gpu_cases [--part K/N] [--only TEXT] [--jobs N] [--list] [--record FOLDER --commit HASH]\n");
+        "usage: gpu_cases [--part K/N] [--only TEXT] [--jobs N] [--list] [--record FOLDER --commit HASH] "
+        "[--plan-for DEVICE]\n");
     return 2;
   }
   try {

@@ -49,7 +49,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
                              .density = 0.3};
         cases.push_back({fmt::format("256 steps, batch 3: {}", to_string(spec)), [spec] {
                            const Model model = random_model(spec);
-                           return check_model(model, random_inputs(model, 256, 3, 7), find_gpu(0),
+                           return check_model(model, random_inputs(model, 256, 3, 7), test_gpu(),
                                               gather_plan);
                          }});
       }
@@ -65,7 +65,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
          [d, seed, strategy] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              d.tiny ? tiny_gpu() : find_gpu(0),
+                              d.tiny ? tiny_gpu() : test_gpu(),
                               {.strategy = strategy, .in_cluster = in_cluster(seed)},
                               {d.chunk, d.batch_first});
          }});
@@ -81,7 +81,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
                        const Model model = random_model(d.spec);
                        return check_model(model,
                                           random_inputs(model, d.steps, d.batch, d.input_seed, d.lengths),
-                                          find_gpu(0));
+                                          test_gpu());
                      }});
   }
   for (std::uint64_t seed = 1; seed <= 180; ++seed) {
@@ -117,7 +117,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
          [d, wishes] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              find_gpu(0), wishes, {d.chunk, d.batch_first});
+                              test_gpu(), wishes, {d.chunk, d.batch_first});
          }});
   }
   // Any mask on sparse tensor cores: the rest is gathered.
@@ -154,7 +154,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
          [d, wishes] {
            const Model model = random_model(d.spec);
            return check_model(model, random_inputs(model, d.steps, d.batch, d.spec.seed, d.lengths),
-                              find_gpu(0), wishes, {d.chunk, d.batch_first});
+                              test_gpu(), wishes, {d.chunk, d.batch_first});
          }});
   }
   // So large that the weights of most are streamed.
@@ -173,7 +173,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
         {fmt::format("{}, large: 8 steps, batch {}, {}", to_string(strategy), batch, to_string(spec)),
          [spec, strategy = strategy, batch = batch] {
            const Model model = random_model(spec);
-           return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0), {.strategy = strategy});
+           return check_model(model, random_inputs(model, 8, batch, 4), test_gpu(), {.strategy = strategy});
          }});
   }
   for (const auto& [cell, hidden, density, batch] : {std::tuple{tanh_cell(), 5632, 0.3, 4},
@@ -186,7 +186,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
         {fmt::format("sparse-mma and a rest, large: 8 steps, batch {}, {}", batch, to_string(spec)),
          [spec, batch = batch] {
            const Model model = random_model(spec);
-           return check_model(model, random_inputs(model, 8, batch, 4), find_gpu(0),
+           return check_model(model, random_inputs(model, 8, batch, 4), test_gpu(),
                               {.strategy = GpuStrategy::sparse_mma});
          }});
   }
@@ -198,7 +198,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
         cases.push_back({fmt::format("{}: 20 steps, batch 5, {}", to_string(strategy), to_string(spec)),
                          [spec, strategy] {
                            const Model model = random_model(spec);
-                           return check_model(model, random_inputs(model, 20, 5, 4), find_gpu(0),
+                           return check_model(model, random_inputs(model, 20, 5, 4), test_gpu(),
                                               {.strategy = strategy});
                          }});
       }
@@ -232,7 +232,7 @@ void add_oracle_cases(std::vector<Case>& cases) {
       cases.push_back({fmt::format("wish {}: 8 steps, batch 8, {}; {}", cases.size(), to_string(spec), text),
                        [spec, wish] {
                          const Model model = random_model(spec);
-                         return check_model(model, random_inputs(model, 8, 8, 3), find_gpu(0), wish);
+                         return check_model(model, random_inputs(model, 8, 8, 3), test_gpu(), wish);
                        }});
     }
   }

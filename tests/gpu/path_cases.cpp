@@ -235,15 +235,13 @@ CaseResult run_path(const Path& path) {
   const bool holds = sparse || path.wishes.strategy == GpuStrategy::dense_mma;
   const bool keeps = path.what.ends_with("some kept");
   const int registers = sparse ? 152 : 176, shared = sparse ? 12288 : 16384;
-  const Device device = !path.cramped ? find_gpu(0)
+  const Device device = !path.cramped ? test_gpu()
                         : keeps       ? cramped_gpu(6, registers, shared, 200000)
                         : holds       ? cramped_gpu(6, registers, shared)
                                       : cramped_gpu(2, 112, 8192);
   const Model model = random_model(path.spec);
   Inputs inputs = random_inputs(model, steps, path.batch, 2, path.lengths);
   for (float& h : inputs.h0) h *= path.h0_scale;
-  const CaseResult on_host = check_model(model, inputs, device, path.wishes, path.way);
-  if (!on_host.passed()) return on_host;
   const auto packed = pack_for(model, device, static_cast<int>(path.batch), path.wishes);
   if (const std::string missing = lacking(packed->plan, path.wishes); !missing.empty())
     return {0, 0, fmt::format("the case does not cover it: the plan lacks {}", missing)};
@@ -259,6 +257,8 @@ CaseResult run_path(const Path& path) {
     if (keeps != (mma->kept_steps > 0))
       return {0, 0, fmt::format("{} steps are kept in L2", mma->kept_steps)};
   }
+  const CaseResult on_host = check_model(model, inputs, device, path.wishes, path.way);
+  if (!on_host.passed()) return on_host;
   const auto session = cuda_session(packed, path.batch);
   const Errors errors = compare(model, inputs, run_on_device(*session, inputs, path.way));
   return {std::max(errors.error, on_host.error), errors.bound, ""};

@@ -45,7 +45,7 @@ CaseResult second_process() {
   const Model model =
       random_model({.cell = lstm_cell(), .dtype = DType::fp16, .input = 16, .hidden = 1024, .density = 0.1});
   const Inputs inputs = random_inputs(model, 200, 4, 3);
-  const auto session = cuda_session(pack_for(model, find_gpu(0), 4), 4);
+  const auto session = cuda_session(pack_for(model, test_gpu(), 4), 4);
   const Output alone = run_on_host(*session, inputs);
   auto other = std::async(std::launch::async, [] {
     return run_process(fmt::format("timeout 100 '{}' --only '256 steps, batch 3'", this_program()));

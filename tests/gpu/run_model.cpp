@@ -12,6 +12,8 @@ namespace sprnn::test {
 
 namespace {
 
+std::optional<Device> only_planned_for;
+
 // [T, B, width] as [B, T, width].
 std::vector<float> batch_first(std::span<const float> values, std::size_t steps, std::size_t batch,
                                std::size_t width) {
@@ -40,8 +42,13 @@ void expect_equal(std::string& text, const char* name, const std::vector<float>&
 
 }  // namespace
 
+void plan_only_for(Device device) { only_planned_for = std::move(device); }
+
+Device test_gpu() { return only_planned_for ? *only_planned_for : find_gpu(0); }
+
 std::unique_ptr<Session> cuda_session(const std::shared_ptr<const Packed>& packed, std::int64_t batch,
                                       double deadline_seconds) {
+  if (only_planned_for) throw OnlyPlanned();
   SessionOptions options;
   options.batch = static_cast<int>(batch);
   options.deadline_seconds = deadline_seconds;
@@ -216,7 +223,7 @@ std::string lacking(const Plan& plan, const GpuWishes& wishes) {
 
 std::shared_ptr<const Packed> pack_for(const Model& model, std::int64_t batch, const Wanted& wanted) {
   auto packed =
-      pack_for(model, wanted.device ? *wanted.device : find_gpu(0), static_cast<int>(batch), wanted.wishes);
+      pack_for(model, wanted.device ? *wanted.device : test_gpu(), static_cast<int>(batch), wanted.wishes);
   std::string missing = lacking(packed->plan, wanted.wishes);
   if (wanted.streams && packed->directions[0].section("w_hh.l2").size() == 0) missing = "streamed weights";
   const auto* mma = std::get_if<MmaPlan>(&packed->plan.directions[0].choice);

@@ -19,6 +19,13 @@ struct Way {
   bool batch_first = false;
 };
 
+// What cuda_session throws once plan_only_for() was called: all that a case plans and packs is then known to
+// work.
+struct OnlyPlanned {};
+void plan_only_for(Device device);
+// The GPU that is planned for: the one that is here, or the one of plan_only_for.
+[[nodiscard]] Device test_gpu();
+
 [[nodiscard]] std::unique_ptr<Session> cuda_session(const std::shared_ptr<const Packed>& packed,
                                                     std::int64_t batch, double deadline_seconds = 0.0);
 [[nodiscard]] CudaSession& on_device(Session& session);
