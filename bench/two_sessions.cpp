@@ -1,5 +1,6 @@
 // two_sessions MODEL.sprnn THREADS SECONDS [STEPS]: how much longer a call takes when a second session of as
-// many threads runs on the same cores: microseconds a timestep alone, of each of the two, and the ratio.
+// many threads runs on the same cores: microseconds a timestep alone, of each of the two, and the ratio. The
+// model must be one that takes chunks (no reverse direction).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -23,7 +24,7 @@ double seconds_since(Clock::time_point begin) {
 double microseconds_a_step(sprnn::Session& session, std::int64_t steps, double seconds) {
   const sprnn::Problem& problem = session.problem();
   const std::vector<float> x(static_cast<std::size_t>(steps * problem.input_size), 0.5F);
-  std::vector<float> y(static_cast<std::size_t>(steps * problem.hidden_size));
+  std::vector<float> y(static_cast<std::size_t>(steps * problem.directions.back().w_hh.cols));
   std::int64_t done = 0;
   const Clock::time_point begin = Clock::now();
   while (seconds_since(begin) < seconds) {

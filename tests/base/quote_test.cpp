@@ -32,7 +32,8 @@ TEST(Quote, FindsTheFirstByteThatIsNotUtf8) {
 }
 
 TEST(Quote, CutsLongText) {
-  const std::string long_text = std::string(10'000, 'a') + "end";
+  std::string long_text(10'000, 'a');
+  long_text += "end";
   const std::string text = quote(long_text);
   EXPECT_LT(text.size(), 220U);
   EXPECT_TRUE(text.ends_with("end'"));
