@@ -65,7 +65,7 @@ BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& opti
       peers.push_back(enter_peer(name, model, workload, reference, options));
     }
   }
-  OwnEntrant own = enter_session(packed, workload, reference, options);
+  OwnEntrant own = enter_session(packed, model, workload, reference, options);
   result.engine = own.session->engine();
   result.isa = own.session->isa();
   result.threads = own.session->threads();

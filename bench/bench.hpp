@@ -31,6 +31,8 @@ struct LayerSpec {
 
 [[nodiscard]] Model random_model(const LayerSpec& spec, std::uint64_t seed);
 
+inline constexpr std::int64_t max_steps = 1'000'000;  // of a benchmark
+
 struct BenchOptions {
   int batch = 1;
   std::int64_t steps = 256;
@@ -103,7 +105,8 @@ struct BenchResult {
   std::vector<std::string> warnings;  // what makes the figures doubtful
 };
 
-// Runs the packed model against the peers in turns. Throws Error(internal) if our output is wrong.
+// Runs the packed model against the peers in turns. Throws Error(internal) if our output is wrong,
+// Error(unsupported) if the model's own values leave its type's range, so that there is none to compare with.
 [[nodiscard]] BenchResult bench(std::shared_ptr<const Packed> packed, const BenchOptions& options);
 // The same, planned and packed for `options.engine` first: for what
 // choose_target says.
@@ -118,7 +121,7 @@ struct SweepOptions {
   std::vector<double> densities;  // beside 1; empty: 0.5, 0.3, 0.2, 0.1, 0.05, or what pattern N:M leaves
   Pattern pattern;
   bool prune_input = true;      // W_ih too, to the same density
-  std::optional<FloatArray> x;  // [T, B, I] or [T, I], replaces batch and steps; absent: random
+  std::optional<FloatArray> x;  // [T, B, I] or [T, I], finite, replaces batch and steps; absent: random
   BenchOptions run;
 };
 

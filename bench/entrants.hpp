@@ -27,9 +27,11 @@ struct OwnEntrant {
 // A peer whose output is not the layer's is refused too. `reference` holds the first steps' output.
 [[nodiscard]] PeerEntrant enter_peer(const std::string& name, const Model& model, const Workload& workload,
                                      std::span<const double> reference, const BenchOptions& options);
-// Throws Error(internal) if the output is not the layer's.
-[[nodiscard]] OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Workload& workload,
-                                       std::span<const double> reference, const BenchOptions& options);
+// `model` is what `packed` holds. Throws Error(internal) if the output is not the layer's, Error(unsupported)
+// if the layer's own values leave its type's range.
+[[nodiscard]] OwnEntrant enter_session(std::shared_ptr<const Packed> packed, const Model& model,
+                                       const Workload& workload, std::span<const double> reference,
+                                       const BenchOptions& options);
 
 // Planned for what options.engine runs on.
 [[nodiscard]] std::shared_ptr<const Packed> pack_for(const Model& model, const BenchOptions& options);

@@ -204,7 +204,7 @@ RaceResult race_on_gpu(const ReadyCase& ready, const GpuRaceOptions& options) {
   own_options.engine = "cuda";
   own_options.device = options.device;
   options.progress("sprnn");
-  OwnEntrant own = enter_session(ready.packed, ready.workload, ready.reference, own_options);
+  OwnEntrant own = enter_session(ready.packed, ready.model, ready.workload, ready.reference, own_options);
   result.rel_error = own.rel_error;
   RecurrentPart recurrent(*own.gpu, ready.workload);
   std::vector<Contestant*> contestants{&recurrent, own.contestant.get()};

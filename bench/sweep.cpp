@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 
 #include "bench/bench.hpp"
 #include "bench/entrants.hpp"
@@ -10,6 +12,28 @@
 
 namespace sprnn::bench {
 namespace {
+
+// "x[3, 0, 12]" for the flat index of an element.
+std::string element_name(const FloatArray& x, std::int64_t index) {
+  std::string indices;
+  for (auto size = x.shape.rbegin(); size != x.shape.rend(); index /= *size++)
+    indices = fmt::format("{}{}{}", index % *size, indices.empty() ? "" : ", ", indices);
+  return fmt::format("x[{}]", indices);
+}
+
+// The error of an output could not be told where its input is infinite or no number.
+void require_finite(const FloatArray& x, std::span<const float> rounded, DType dtype) {
+  const auto bad = std::ranges::find_if_not(rounded, [](float value) { return std::isfinite(value); });
+  if (bad == rounded.end()) return;
+  const std::int64_t index = bad - rounded.begin();
+  const float value = x.values[static_cast<std::size_t>(index)];
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("{} is {}, {}", element_name(x, index), value,
+                          std::isfinite(value)
+                              ? fmt::format("too large for {}: read the model as {} (--dtype), or scale x",
+                                            to_string(dtype), dtype == DType::bf16 ? "fp32" : "bf16 or fp32")
+                              : "expected finite numbers: with others there is no error to measure"));
+}
 
 // The caller's sequence; x replaces the batch and the steps of the options.
 Workload given_workload(const Model& model, const FloatArray& x) {
@@ -27,6 +51,7 @@ Workload given_workload(const Model& model, const FloatArray& x) {
                     .input_sets = 1,
                     .x = x.values};
   round_to(model.dtype, workload.x);
+  require_finite(x, workload.x, model.dtype);
   return workload;
 }
 
@@ -101,8 +126,8 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   for (const double density : densities_of(options)) {
     tell(run.progress, 0.0, "packing");
     const Model pruned = prune_to(model, density, options);
-    own.push_back(
-        enter_session(pack_for(pruned, run), workload, reference_output(pruned, workload, checked), run));
+    own.push_back(enter_session(pack_for(pruned, run), pruned, workload,
+                                reference_output(pruned, workload, checked), run));
     Contestant& contestant = *own.back().contestant;
     contestant.run(0, 0);
     SweepRow row;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <limits>
 
 namespace sprnn::cli {
@@ -40,7 +41,7 @@ double parse_density(const std::string& flag, std::string_view text) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("{} is '{}': expected a number from 0 (nothing kept) to 1 (everything kept)",
                             flag, text));
-  return value;
+  return std::abs(value);  // -0 is 0, and is shown as 0
 }
 
 }  // namespace
@@ -199,9 +200,8 @@ void add_batch(CLI::App& app, int& batch, const std::string& meaning) {
   add_number(app, "--batch", batch, 1, max_batch, meaning)->type_name("B");
 }
 
-void add_steps(CLI::App& app, std::int64_t& steps) {
-  add_number<std::int64_t>(app, "--steps", steps, 1, std::numeric_limits<std::int32_t>::max(),
-                           fmt::format("Timesteps; by default {}", steps))
+void add_steps(CLI::App& app, std::int64_t& steps, std::int64_t most) {
+  add_number<std::int64_t>(app, "--steps", steps, 1, most, fmt::format("Timesteps; by default {}", steps))
       ->type_name("T");
 }
 

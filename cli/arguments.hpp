@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,7 +47,8 @@ void add_run_target(CLI::App& app, EngineArguments& engine);  // --target of the
 // --groups, --no-stamps and the like, in a group of their own in --help.
 void add_gpu_plan(CLI::App& app, GpuWishes& wishes);
 void add_batch(CLI::App& app, int& batch, const std::string& meaning);
-void add_steps(CLI::App& app, std::int64_t& steps);
+void add_steps(CLI::App& app, std::int64_t& steps,
+               std::int64_t most = std::numeric_limits<std::int32_t>::max());
 void add_seed(CLI::App& app, std::uint64_t& seed);
 CLI::Option* add_size(CLI::App& app, const std::string& flag, std::int64_t& size, const std::string& meaning);
 CLI::Option* add_pattern(CLI::App& app, Pattern& pattern);

@@ -90,7 +90,7 @@ Verb add_bench(CLI::App& root) {
   add_prefix(*app, arguments->model.prefix);
   add_dtype(*app, arguments->model.dtype, "the checkpoint's, fp32 for random weights");
   add_batch(*app, arguments->options.batch, "Sequences side by side; by default 1");
-  add_steps(*app, arguments->options.steps);
+  add_steps(*app, arguments->options.steps, bench::max_steps);
   add_engine(*app, arguments->engine);
   add_code_dir(*app, arguments->engine);
   add_run_target(*app, arguments->engine);

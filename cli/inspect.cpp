@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <unordered_map>
+#include <utility>
 
 #include "cli/load.hpp"
 #include "cli/output.hpp"
+#include "cli/progress.hpp"
 #include "cli/verbs.hpp"
 
 namespace sprnn::cli {
@@ -141,47 +144,67 @@ ModuleInfo module_of(const Problem& problem) {
   return info;
 }
 
-ExitStatus inspect_packed(const Arguments& arguments) {
+// What is printed, once all of it is known.
+struct Report {
+  std::string text;
+  Json json;
+  std::string problem;  // why not one module can be read, or empty
+};
+
+Report report_packed(const Arguments& arguments) {
   const auto packed = load_packed_model(arguments.model);
   const Problem& problem = packed->plan.problem;
   const ModuleInfo info = module_of(problem);
-  if (arguments.json) {
-    Json json{{"file", arguments.model.path.string()}, {"kind", "packed"},
-              {"device", packed->plan.device.name},    {"batch", problem.batch},
-              {"packed_bytes", packed->bytes()},       {"modules", Json::array()}};
-    json["modules"].push_back(sizes_json(info));
-    json["modules"].back()["matrices"] = matrices_json(problem);
-    print_json(json);
-  } else {
-    print(fmt::format("{}: packed for {}, best at batch {}, {} of weights\n{}\n{}",
-                      arguments.model.path.string(), printable(packed->plan.device.name), problem.batch,
-                      bytes_text(packed->bytes()), sizes_text(info), matrices_text(problem)));
-  }
-  return done;
+  const std::string file = arguments.model.path.string();
+  Report report;
+  report.json = {{"file", file},
+                 {"kind", "packed"},
+                 {"device", packed->plan.device.name},
+                 {"batch", problem.batch},
+                 {"packed_bytes", packed->bytes()},
+                 {"modules", Json::array({sizes_json(info)})}};
+  report.json["modules"].back()["matrices"] = matrices_json(problem);
+  report.text = fmt::format("{}: packed for {}, best at batch {}, {} of weights\n{}\n{}", printable(file),
+                            printable(packed->plan.device.name), problem.batch, bytes_text(packed->bytes()),
+                            sizes_text(info), matrices_text(problem));
+  return report;
 }
 
-ExitStatus inspect_checkpoint(const Arguments& arguments) {
+// The tensors of each module apart, by its prefix: to look for each among all tensors would take the square
+// of the time.
+std::unordered_map<std::string, Checkpoint> by_module(Checkpoint checkpoint) {
+  std::unordered_map<std::string, Checkpoint> modules;
+  for (StoredTensor& tensor : checkpoint.tensors)
+    modules[tensor.name.substr(0, tensor.name.rfind('.') + 1)].tensors.push_back(std::move(tensor));
+  return modules;
+}
+
+Report report_checkpoint(const Arguments& arguments, Progress& progress) {
   const std::string file = arguments.model.path.string();
-  const Checkpoint checkpoint = load_checkpoint(arguments.model.path);
+  Checkpoint checkpoint = load_checkpoint(arguments.model.path);
   std::vector<ModuleInfo> modules = find_modules(checkpoint);
   if (arguments.model.prefix || modules.empty()) {
     const std::string prefix = choose_module(checkpoint, arguments.model.prefix, arguments.model.path);
     std::erase_if(modules, [&prefix](const ModuleInfo& module) { return module.prefix != prefix; });
   }
 
-  std::string text = fmt::format("{}: checkpoint of {} tensors\n", file, checkpoint.tensors.size());
-  Json json{{"file", file},
-            {"kind", "checkpoint"},
-            {"tensors", checkpoint.tensors.size()},
-            {"metadata", checkpoint.metadata},
-            {"modules", Json::array()}};
+  Report report;
+  report.text = fmt::format("{}: checkpoint of {} tensors\n", printable(file), checkpoint.tensors.size());
+  report.json = {{"file", file},
+                 {"kind", "checkpoint"},
+                 {"tensors", checkpoint.tensors.size()},
+                 {"metadata", checkpoint.metadata},
+                 {"modules", Json::array()}};
+  const auto stored = by_module(std::move(checkpoint));
+  progress.phase("counting non-zeros", std::ssize(modules));
+  std::int64_t done_modules = 0;
   bool any_readable = false;
   for (ModuleInfo& info : modules) {
     Json matrices_found = Json::array();
     std::string matrices_shown;
     if (info.problem.empty()) try {
         const Model model =
-            read_model(checkpoint, {info.prefix, arguments.model.cell, arguments.model.dtype});
+            read_model(stored.at(info.prefix), {info.prefix, arguments.model.cell, arguments.model.dtype});
         const Problem problem = describe(model, 1);
         info.cell = problem.directions.front().cell;
         info.dtype = problem.dtype;
@@ -196,16 +219,27 @@ ExitStatus inspect_checkpoint(const Arguments& arguments) {
       } catch (const Error& error) {  // one bad module must not hide the others
         info.problem = error.what();
       }
-    json["modules"].push_back(sizes_json(info));
-    json["modules"].back()["matrices"] = std::move(matrices_found);
-    json["modules"].back()["problem"] = info.problem.empty() ? Json() : Json(info.problem);
-    text += fmt::format("\nmodule \"{}\": ", printable(info.prefix));
-    text += info.problem.empty() ? sizes_text(info) + "\n" + matrices_shown
-                                 : fmt::format("cannot be read: {}\n", printable(info.problem));
+    report.json["modules"].push_back(sizes_json(info));
+    report.json["modules"].back()["matrices"] = std::move(matrices_found);
+    report.json["modules"].back()["problem"] = info.problem.empty() ? Json() : Json(info.problem);
+    report.text += fmt::format("\nmodule \"{}\": ", printable(info.prefix));
+    report.text += info.problem.empty() ? sizes_text(info) + "\n" + matrices_shown
+                                        : fmt::format("cannot be read: {}\n", printable(info.problem));
+    progress.advance(++done_modules);
   }
-  arguments.json ? print_json(json) : print(text);
-  if (!any_readable)
-    throw Error(ErrorCode::invalid_argument, fmt::format("{}: {}", file, modules.front().problem));
+  if (!any_readable) report.problem = fmt::format("{}: {}", file, modules.front().problem);
+  return report;
+}
+
+ExitStatus inspect(const Arguments& arguments) {
+  Report report;
+  {
+    Progress progress("reading " + printable(arguments.model.path.string()));
+    report =
+        is_packed(arguments.model.path) ? report_packed(arguments) : report_checkpoint(arguments, progress);
+  }
+  arguments.json ? print_json(report.json) : print(report.text);
+  if (!report.problem.empty()) throw Error(ErrorCode::invalid_argument, report.problem);
   return done;
 }
 
@@ -226,10 +260,7 @@ Examples:
   sprnn inspect model.safetensors
   sprnn inspect model.safetensors --prefix encoder.rnn. --json
 )");
-  return {app, [arguments] {
-            return is_packed(arguments->model.path) ? inspect_packed(*arguments)
-                                                    : inspect_checkpoint(*arguments);
-          }};
+  return {app, [arguments] { return inspect(*arguments); }};
 }
 
 }  // namespace sprnn::cli

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <system_error>
 #include <utility>
 
 namespace sprnn::cli {
@@ -27,8 +28,14 @@ std::string line(const std::string& phase, std::int64_t done, std::int64_t total
 
 }  // namespace
 
-Progress::Progress(std::string phase) : visible_(::isatty(STDERR_FILENO) == 1), phase_(std::move(phase)) {
-  if (visible_) drawer_ = std::thread([this] { draw_until_finished(); });
+Progress::Progress(std::string phase) : phase_(std::move(phase)) {
+  if (::isatty(STDERR_FILENO) != 1) return;
+  try {
+    drawer_ = std::thread([this] { draw_until_finished(); });
+    visible_ = true;
+  } catch (const std::system_error&) {
+    // The system has no thread for it: the work matters more than its picture.
+  }
 }
 
 Progress::~Progress() {

@@ -1,4 +1,5 @@
-// A line on standard error that says how far long work has come; silent unless that is a terminal.
+// A line on standard error that says how far long work has come; silent unless that is a terminal and a
+// thread to draw it could be started.
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,7 @@ class Progress {
  private:
   void draw_until_finished();
 
-  const bool visible_;
+  bool visible_ = false;
   std::atomic<std::int64_t> done_{0};
   std::mutex mutex_;  // of the members below
   std::condition_variable changed_;

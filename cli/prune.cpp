@@ -113,11 +113,13 @@ Verb add_prune(CLI::App& root) {
   add_json(*app, arguments->json);
   teach(*app, R"(Keeps the largest magnitudes of the recurrent matrices W_hh [G*H, H] (and of W_ih [G*H, I]
 where asked) and sets the rest to zero. Other tensors and the metadata pass through bit for
-bit; names and dtypes stay. Patterns: unstructured, the largest of a matrix; row, the same
-number in every row; global, the largest of all layers together; block:RxC, R rows by C
-columns; unit:UxC, all gate rows of U units share runs of C columns; N:M, N of every M in
-a row (2:4 needs no --density). Prints, for each matrix, the density wanted and reached,
-the non-zeros of the emptiest and the fullest row, and the norm that was lost.
+bit; names and dtypes stay, but a pair NAME_orig and NAME_mask (torch.nn.utils.prune)
+becomes the one tensor NAME that it stands for. Patterns: unstructured, the largest of a
+matrix; row, the same number in every row; global, the largest of all layers together;
+block:RxC, R rows by C columns; unit:UxC, all gate rows of U units share runs of C
+columns; N:M, N of every M in a row (2:4 needs no --density). Prints, for each matrix,
+the density wanted and reached, the non-zeros of the emptiest and the fullest row, and
+the norm that was lost.
 
 Examples:
   sprnn prune model.safetensors pruned.safetensors --density 0.1

@@ -122,8 +122,13 @@ void check_outputs(const Arguments& arguments) {
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     check_writable(outputs[i]);
     make_room_for(outputs[i]);
+    const fs::path file = resolved(outputs[i]);
+    if (file == resolved(arguments.model.path))
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("output {} is the model itself: give it a name of its own", outputs[i].string()));
     for (std::size_t j = 0; j < i; ++j) {
-      if (resolved(outputs[i]) == resolved(outputs[j]))
+      if (file == resolved(outputs[j]) && file != "/dev/null")  // which takes any number of outputs
         throw Error(ErrorCode::invalid_argument,
                     fmt::format("two outputs are the same file, {} and {}: give each a name of its own",
                                 outputs[j].string(), outputs[i].string()));
@@ -259,8 +264,9 @@ Verb add_run(CLI::App& root) {
   h0, c0   [L*D, B, R] and [L*D, B, H]; without B where x is [T, I]
   final    the same, each sequence's own last step, always with B; float32
   lengths  [B], int32 or int64, each from 1 to T; y is zero at the steps after a length
-With --batch-first x is [B, T, I] and y [B, T, D*R]; states stay as they are. x and the
-initial states are rounded to the model's dtype. Outputs appear complete or not at all.
+With --batch-first x is [B, T, I] and y [B, T, D*R]; states stay as they are. x, h0 and
+the final states are rounded to the model's dtype; c0 is taken as it is, since c is kept in
+float32. Outputs appear complete or not at all.
 
 Examples:
   sprnn run model.sprnn --input x.npy --output y.npy

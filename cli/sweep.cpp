@@ -62,7 +62,7 @@ Verb add_sweep(CLI::App& root) {
   add_pattern(*app, arguments->options.pattern);
   app->add_flag("--keep-input", arguments->keep_input, "Prune W_hh only, not W_ih");
   add_batch(*app, arguments->options.run.batch, "Sequences side by side, without --input; by default 1");
-  add_steps(*app, arguments->options.run.steps);
+  add_steps(*app, arguments->options.run.steps, bench::max_steps);
   app->get_option("--batch")->excludes(input);
   app->get_option("--steps")->excludes(input);
   add_engine(*app, arguments->engine);

@@ -1,6 +1,7 @@
 // sprnn verify: an engine against the float64 reference, on random input.
 #include <fmt/format.h>
 
+#include <cmath>
 #include <memory>
 
 #include "cli/load.hpp"
@@ -36,6 +37,7 @@ ExitStatus verify_model(const Arguments& arguments) {
     progress.phase(fmt::format("running {} and the reference", options.engine));
     result = verify(packed, options);
   }
+  result.rel_error = std::abs(result.rel_error);  // the NaN of inf / inf has a sign, which would be printed
   if (arguments.json)
     print_json({{"engine", result.engine},
                 {"dtype", to_string(dtype)},

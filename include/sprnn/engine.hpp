@@ -65,8 +65,9 @@ class Session {
   // between is refused with Error(unsupported), since a chunk cannot know what comes after it.
   virtual void run(const Sequence& sequence) = 0;
 
-  // State of all layers: h [L*D, B, R], c [L*D, B, H] (empty spans unless lstm), float, rounded to the
-  // model's dtype. Sizes are checked: Error(invalid_argument).
+  // State of all layers: h [L*D, B, R], c [L*D, B, H] (empty spans unless lstm), float. What is got is
+  // rounded to the model's dtype; of what is set h is too, but not c, which a session keeps in fp32. Sizes
+  // are checked: Error(invalid_argument).
   virtual void get_state(std::span<float> h, std::span<float> c) const = 0;
   virtual void set_state(std::span<const float> h, std::span<const float> c) = 0;
   // One batch entry: h [L*D, R], c [L*D, H].

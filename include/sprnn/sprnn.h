@@ -84,9 +84,11 @@ typedef struct sprnn_shape {
 int sprnn_model_load(const char* path, const char* prefix, const char* cell, const char* dtype,
                      sprnn_model** model);
 
-/* Writes the checkpoint with this model's weights in it, in the file's own names and dtypes; all other
- * tensors and the metadata as they were read. `path` may be the file that was loaded: it is replaced as a
- * whole, or not at all. Errors: SPRNN_IO. */
+/* Writes the checkpoint with this model's weights in it, in the file's own names and dtypes; a pair
+ * NAME_orig and NAME_mask becomes the one tensor NAME that it stands for. All other tensors and the metadata
+ * are written as they were read. `path` may be the file that was loaded: it is replaced as a whole, or not at
+ * all. Errors: SPRNN_IO, SPRNN_INVALID_ARGUMENT (a weight that the file's dtype cannot hold: the model was
+ * loaded with another dtype than the file's), SPRNN_OUT_OF_MEMORY. */
 int sprnn_model_save(const sprnn_model* model, const char* path);
 
 int sprnn_model_shape(const sprnn_model* model, sprnn_shape* shape);
@@ -186,7 +188,8 @@ int sprnn_session_get_info(const sprnn_session* session, sprnn_session_info* inf
 int sprnn_session_run(sprnn_session* session, int64_t steps, const float* x, float* y, const int64_t* lengths,
                       int batch_first);
 
-/* Copies the state out or in, rounded to the model's dtype.
+/* Copies the state out, rounded to the model's dtype, or in: then h is rounded to it and c taken as it is,
+ * since a session keeps c in fp32.
  *   entry    a batch entry, or SPRNN_ALL_ENTRIES.
  *   h        [L*D, R] for one entry, [L*D, B, R] for all.
  *   c        [L*D, H] or [L*D, B, H]; unless has_cell_state: NULL, with c_count 0.

@@ -85,9 +85,12 @@ void encode(std::span<const float> values, StoredTensor& tensor) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::uint32_t bits = to_bits(dtype, values[i]);
     if (to_bits(DType::fp32, from_bits(dtype, bits)) != to_bits(DType::fp32, values[i])) {
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("{} is {}, which the file's {} cannot hold; convert() the model to {} first",
-                              entry_name(tensor, i), values[i], tensor.dtype, to_string(dtype)));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format(
+              "{} is {}, which the file's {} cannot hold; read the model in the file's dtype, or round "
+              "it to {} first",
+              entry_name(tensor, i), values[i], tensor.dtype, to_string(dtype)));
     }
     for (std::size_t b = 0; b < size; ++b)
       tensor.data[i * size + b] = static_cast<std::byte>(bits >> (8 * b));

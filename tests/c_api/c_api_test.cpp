@@ -235,6 +235,22 @@ TEST_F(CApi, gives_the_bits_of_the_cpp_interface) {
   sprnn_packed_destroy(packed);
 }
 
+TEST_F(CApi, does_not_save_weights_that_the_files_dtype_cannot_hold) {
+  test::ModelSpec spec;
+  spec.cell = gru_cell();
+  spec.dtype = DType::fp16;
+  Model half = test::random_model(spec);
+  half.layers[0].directions[0].w_hh.values[0] = 65504.0F;  // the greatest of fp16; bf16 rounds it to 65536
+  const std::string path = file("half.safetensors");
+  save_checkpoint(test::checkpoint_of(half), path);
+  sprnn_model* model = nullptr;
+  ASSERT_EQ(sprnn_model_load(path.c_str(), nullptr, nullptr, "bf16", &model), SPRNN_OK) << sprnn_last_error();
+  EXPECT_FAILS(
+      sprnn_model_save(model, path.c_str()), SPRNN_INVALID_ARGUMENT,
+      "'weight_hh_l0'[0, 0] is 65536, which the file's F16 cannot hold; read the model in the file's");
+  sprnn_model_destroy(model);
+}
+
 TEST_F(CApi, saves_the_chosen_module_and_leaves_the_rest) {
   const double density = 0.0;
   ASSERT_EQ(sprnn_model_prune(model_, "unstructured", &density, 1, nullptr, 0), SPRNN_OK);

@@ -60,6 +60,25 @@ class Inspect(CliTest):
         text = self.succeed("explain", "model.safetensors", "--target", "d.json").out
         self.assertIn("evil\\x1b[31m\\x0d\\x0a", text)
 
+    def test_the_name_of_the_file_does_not_either(self):
+        self.save_model(Model("gru", 6, 16), "evil\x1b[31m")
+        self.assertTrue(self.succeed("inspect", "evil\x1b[31m").out.startswith("evil\\x1b[31m: checkpoint"))
+        self.succeed("pack", "evil\x1b[31m", "evil\x1b[32m", "--target", "cpu")
+        self.assertTrue(self.succeed("inspect", "evil\x1b[32m").out.startswith("evil\\x1b[32m: packed"))
+
+    def test_time_is_linear_in_the_number_of_modules(self):
+        def seconds(modules):
+            one = Array((1, 1), [1.0])
+            save_safetensors(self.path("m"), {f"m{i}.weight_{kind}_l0": one for i in range(modules)
+                                              for kind in ("ih", "hh")})
+            child = subprocess.Popen([BINARY, "inspect", "m"], cwd=self.directory, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(child.returncode, 0)
+            return usage.ru_utime
+
+        self.assertLess(seconds(4000), 10 * seconds(1000))  # 16 and more where it is quadratic
+
     def test_text(self):
         self.save_model(Model("gru", 6, 16, density=0.4), prefix="a.")
         text = self.succeed("inspect", "model.safetensors").out
@@ -142,6 +161,10 @@ class Prune(CliTest):
         text = self.succeed("prune", "model.safetensors", "out.safetensors", "--density", "0.25").out
         for word in ["weight_hh_l1", "wanted", "reached", "norm lost", "0.2500"]:
             self.assertIn(word, text)
+
+    def test_minus_zero_is_zero(self):
+        self.save_model(Model("tanh", 4, 6))
+        self.assertNotIn("-0", self.succeed("prune", "model.safetensors", "o", "--density", "-0").out)
 
     def test_separate_densities(self):
         model = Model("gru", 8, 8, layers=2)

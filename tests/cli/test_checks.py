@@ -1,10 +1,17 @@
 """verify, bench and sweep."""
 
+import math
 import unittest
 
 from files import Array, save_npy, save_safetensors
 from oracle import Model
 from support import CliTest
+
+
+def growing(factor):
+    """A relu of 8 units whose state grows by the factor at each step."""
+    diagonal = [factor * (i % 9 == 0) for i in range(64)]
+    return {"weight_ih_l0": Array((8, 8), diagonal), "weight_hh_l0": Array((8, 8), diagonal)}
 
 
 class Verify(CliTest):
@@ -36,15 +43,14 @@ class Verify(CliTest):
 
     def test_a_failed_check_is_status_1(self):
         # A relu that grows without bound: float32 overflows where float64 does not, so no check can pass.
-        tensors = {"weight_ih_l0": Array((8, 8), [3e4 * (i % 9 == 0) for i in range(64)]),
-                   "weight_hh_l0": Array((8, 8), [3e4 * (i % 9 == 0) for i in range(64)])}
-        save_safetensors(self.path("m"), tensors)
+        save_safetensors(self.path("m"), growing(3e4))
         result = self.json("verify", "m", "--cell", "relu", "--steps", "64", status=1)
         self.assertFalse(result["passed"])
         self.assertLess(result["overflow_step"], 63)
         text = self.sprnn("verify", "m", "--cell", "relu", "--steps", "64")
         self.assertEqual(text.status, 1, text)
         self.assertIn("FAILED: with this input the model's own values leave the range of fp32", text.out)
+        self.assertIn("relative error nan", text.out)
 
     def test_a_state_that_fades_away_does_not_widen_the_bound(self):
         # Without weights or biases an lstm's cell state halves at each step, until float32 has no more of it.
@@ -88,7 +94,25 @@ class Bench(CliTest):
             self.check(self.json("bench", file, "--steps", "20", "--batch", "2", "--no-peers"))
         self.assertIn("us", self.succeed("bench", "m.sprnn", "--steps", "20", "--no-peers").out)
 
+    def test_chaotic_weights(self):
+        # A reverse direction is compared over a fifth of the steps, where such weights have amplified any rounding.
+        model = Model("tanh", 5, 32, bidirectional=True)
+        for name, array in model.tensors.items():
+            if name.startswith("weight"):
+                array.values = [6.0 * value for value in array.values]
+        self.save_model(model)
+        self.assertTrue(self.json("verify", "model.safetensors", "--steps", "256")["passed"])
+        self.assertGreater(self.json("bench", "model.safetensors", "--no-peers", "--steps", "256")["rel_error"], 1e-4)
+        self.succeed("sweep", "model.safetensors", "--densities", "0.5", "--steps", "256")
+
+    def test_values_that_leave_the_range_of_the_type(self):
+        save_safetensors(self.path("m"), growing(60.0), "F16")
+        for verb in [["bench", "m", "--no-peers"], ["sweep", "m", "--densities", "0.5"]]:
+            self.refuse(*verb, "--cell", "relu", "--steps", "64", says=["range of fp16 at timestep", "bf16 or fp32"])
+
     def test_refusals(self):
+        for verb in [["bench", "--cell", "lstm", "--hidden", "8"], ["sweep", "missing"]]:
+            self.refuse(*verb, "--steps", "1000001", says=["--steps is '1000001'", "from 1 to 1000000"])
         self.refuse("bench", says=["MODEL", "--cell"])
         self.refuse("bench", "--cell", "lstm", says="--hidden")
         self.refuse("bench", "--cell", "lstm", "--hidden", "0", says="--hidden")
@@ -118,6 +142,14 @@ class Sweep(CliTest):
         self.refuse("sweep", "model.safetensors", "--input", "x.npy", says=["[12, 2, 11]", "12"])
         self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--batch", "2", says="--batch")
         self.refuse("sweep", "model.safetensors", "--densities", "0.5,2", says="--densities")
+
+    def test_input_without_an_error_to_measure(self):
+        self.save_model(Model("gru", 2, 8, dtype="fp16"))
+        for value, says in [(math.nan, "x[1, 0, 1] is nan, expected finite"), (math.inf, "x[1, 0, 1] is inf"),
+                            (1e6, "x[1, 0, 1] is 1000000, too large for fp16")]:
+            save_npy(self.path("x.npy"), Array((2, 3, 2), [0.5] * 7 + [value] + [0.5] * 4))
+            self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--densities", "0.5", says=says)
+        self.succeed("sweep", "model.safetensors", "--input", "x.npy", "--densities", "0.5", "--dtype", "bf16")
 
     def test_a_pattern_of_its_own_density(self):
         self.save_model(Model("gru", 12, 24))

@@ -179,6 +179,36 @@ class Interruptions(CliTest):
                 return
         self.fail("no signal came while the temporary file was there, in 20 runs")
 
+    def watched(self, command):
+        """What the command shows on a terminal, and after how many seconds for the first time."""
+        master, slave = pty.openpty()
+        started = time.monotonic()
+        process = subprocess.Popen(command, cwd=self.directory, stdout=subprocess.DEVNULL, stderr=slave)
+        os.close(slave)
+        shown, first = b"", None
+        while True:
+            try:
+                data = os.read(master, 4096)
+            except OSError:  # the program has closed the other end
+                break
+            first = first or time.monotonic() - started
+            shown += data
+        self.assertEqual(process.wait(timeout=60), 0)
+        os.close(master)
+        return shown, first
+
+    def test_progress_of_inspect(self):
+        one = Array((1, 1), [1.0])
+        modules, seconds = 4000, 0.0
+        while seconds < 3.0:  # as many modules as this machine needs that long for
+            modules = int(modules * min(20.0, 4.0 / seconds)) if seconds else modules
+            save_safetensors(self.path("m"), {f"m{i}.weight_{kind}_l0": one for i in range(modules)
+                                              for kind in ("ih", "hh")})
+            started = time.monotonic()
+            self.succeed("inspect", "m")
+            seconds = time.monotonic() - started
+        self.assertRegex(self.watched([BINARY, "inspect", "m"])[0], rb"reading m|counting non-zeros \[#")
+
     def test_progress_on_a_terminal_only(self):
         # First not watched, and with as many steps as this machine needs for more than three seconds.
         steps, seconds = 10000, 0.0
@@ -192,21 +222,7 @@ class Interruptions(CliTest):
             self.assertEqual((completed.returncode, completed.stderr), (0, b""))
         unwatched = self.path("y.npy").read_bytes()
 
-        master, slave = pty.openpty()
-        started = time.monotonic()
-        process = subprocess.Popen(command, cwd=self.directory, stdout=subprocess.PIPE, stderr=slave)
-        os.close(slave)
-        shown, first = b"", None
-        while True:
-            try:
-                data = os.read(master, 4096)
-            except OSError:  # the program has closed the other end
-                break
-            first = first or time.monotonic() - started
-            shown += data
-        process.communicate(timeout=60)
-        os.close(master)
-        self.assertEqual(process.returncode, 0)
+        shown, first = self.watched(command)
         self.assertIn(b"running [#", shown)
         self.assertGreater(first, 1.9)
         self.assertTrue(shown.endswith(b"\r\x1b[K"))  # wiped at the end

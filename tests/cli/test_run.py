@@ -1,11 +1,20 @@
 """`sprnn run` against an independent float64 implementation: cells, states, lengths, layouts, dtypes."""
 
+import os
+import pty
+import resource
+import subprocess
 import unittest
 
 import oracle
 from files import Array, load_npy, save_npy
 from oracle import Model
-from support import CliTest
+from support import BINARY, CliTest
+
+
+def no_room_for_threads():
+    """A thread's stack is as large as this limit says: with all addresses of x86-64 no thread can be started."""
+    resource.setrlimit(resource.RLIMIT_STACK, (1 << 47, resource.getrlimit(resource.RLIMIT_STACK)[1]))
 
 
 def transposed(array):
@@ -181,6 +190,27 @@ class Run(CliTest):
         self.assertEqual(self.listing(), before)
         self.assertEqual(load_npy(self.path("x.npy")).shape, (4, 5))
 
+    def test_outputs_that_nobody_wants(self):
+        self.save_model(Model("lstm", 5, 7))
+        self.save_random("x.npy", (4, 3, 5))
+        before = self.listing()
+        self.succeed("run", "model.safetensors", "--input", "x.npy", "--output", "/dev/null", "--final-h", "/dev/null",
+                     "--final-c", "/dev/null")
+        self.assertEqual(self.listing(), before)
+
+    def test_reference_without_threads_to_start(self):
+        self.save_model(Model("lstm", 128, 160))  # large enough that threads are worth it
+        self.save_random("x.npy", (3, 2, 128))
+        command = [BINARY, "run", "model.safetensors", "--input", "x.npy", "--engine", "reference", "--threads", "4"]
+        master, slave = pty.openpty()  # where there is a progress line, which wants a thread too
+        for output, before in [("some.npy", None), ("none.npy", no_room_for_threads)]:
+            status = subprocess.run([*command, "--output", output], cwd=self.directory, stdout=subprocess.PIPE,
+                                    stderr=slave, preexec_fn=before, timeout=240).returncode
+            self.assertEqual(status, 0, output)
+        os.close(slave)
+        os.close(master)
+        self.assertEqual(self.path("some.npy").read_bytes(), self.path("none.npy").read_bytes())
+
     def test_json(self):
         self.save_model(Model("tanh", 5, 7))
         self.save_random("x.npy", (4, 3, 5))
@@ -253,6 +283,12 @@ class RunRefusals(CliTest):
         # The first output is not written when the second cannot be: neither before the run nor at its end.
         self.refuse_run("--final-h", "nowhere/h.npy", says="nowhere")
         self.refuse_run("--final-h", "/dev/full", says="No space left on device")
+
+    def test_no_output_is_the_model(self):
+        self.path("link").symlink_to(".")
+        for name in ["model.safetensors", self.path("model.safetensors"), "link/model.safetensors"]:
+            self.refuse("run", "model.safetensors", "--input", "x.npy", "--output", name, says=["output", "is the model"])
+            self.refuse_run("--final-h", name, says=["output", "is the model"])
 
     def test_engines(self):
         self.refuse_run("--engine", "gpu", says=["gpu", "interpreter"])

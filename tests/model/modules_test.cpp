@@ -384,7 +384,7 @@ TEST(Modules, RefusesAWeightThatTheFileCannotHold) {
   model.dtype = DType::fp32;
   model.layers[0].directions[0].w_hh.values[5] = 0.1F;
   EXPECT_ERROR(write_model(checkpoint, "m.", model), ErrorCode::invalid_argument,
-               "'m.weight_hh_l0'[1, 1] is 0.1", "BF16 cannot hold");
+               "'m.weight_hh_l0'[1, 1] is 0.1", "BF16 cannot hold; read the model in the file's dtype");
   EXPECT_EQ(checkpoint.tensors, before.tensors);
 }
 
