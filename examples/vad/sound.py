@@ -26,7 +26,10 @@ def read_wav(path):
         with wave.open(path) as file:
             if file.getsampwidth() != 2:
                 sys.exit(f"{path}: {8 * file.getsampwidth()} bits a sample; expected 16")
-            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels())
+            frames, width = file.readframes(file.getnframes()), 2 * file.getnchannels()
+            if len(frames) % width:
+                sys.exit(f"{path}: ends within a sample; expected {width} bytes for each: is the file cut off?")
+            samples = np.frombuffer(frames, "<i2").reshape(-1, file.getnchannels())
             rate = file.getframerate()
     except (OSError, wave.Error, EOFError) as error:
         sys.exit(f"{path}: {error}; expected a wav file of 16-bit samples")

@@ -14,13 +14,17 @@ ActivationData = Tuple[str, float, float]
 CellData = Tuple[str, List[ActivationData], bool, bool, Optional[float]]
 # layer, reverse, cell, tensors by PyTorch's names less the suffix
 DirectionData = Tuple[int, bool, CellData, Dict[str, Any]]
+# prefix, tensors (name, dtype, shape, bytes), metadata
+SourceData = Tuple[str, List[Tuple[str, str, List[int], bytes]], Dict[str, str]]
 ReportData = Tuple[str, int, int, float, float, int, int, float]
 
 class Model:
     @staticmethod
     def load(path: _Path, prefix: Optional[str], cell: Optional[CellData], dtype: Optional[str]) -> Model: ...
     @staticmethod
-    def from_arrays(dtype: str, directions: Sequence[DirectionData]) -> Model: ...
+    def from_arrays(
+        dtype: str, directions: Sequence[DirectionData], source: Optional[SourceData] = None
+    ) -> Model: ...
     @property
     def dtype(self) -> str: ...
     @property
@@ -36,7 +40,11 @@ class Model:
     @property
     def prefix(self) -> str: ...
     @property
-    def cells(self) -> List[CellData]: ...
+    def source(self) -> Optional[SourceData]:
+        """The checkpoint that it came from."""
+    @property
+    def cells(self) -> List[CellData]:
+        """Of each direction of each layer."""
     def arrays(self) -> Dict[str, npt.NDArray[np.float32]]: ...
     def convert(self, dtype: str) -> Model: ...
     def prune(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional, Sequence, Tuple, Union
 
+import numpy as np
+
 from . import _core
-from .errors import InvalidArgumentError
+from .errors import ArgumentTypeError, InvalidArgumentError
 
 # ONNX's defaults of alpha and beta, for the activations that take them.
 _DEFAULTS = {
@@ -28,6 +30,12 @@ class Activation:
     alpha: Optional[float] = None
     beta: Optional[float] = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, str):
+            raise ArgumentTypeError(f"activation {self.kind!r}: expected a name, such as 'Tanh'")
+        for name in ("alpha", "beta"):
+            _number(f"{name} of activation {self.kind}", getattr(self, name))
+
     def _data(self) -> Tuple[str, float, float]:
         alpha, beta = _DEFAULTS.get(self.kind.lower(), (0.0, 0.0))
         return (
@@ -35,6 +43,12 @@ class Activation:
             alpha if self.alpha is None else float(self.alpha),
             beta if self.beta is None else float(self.beta),
         )
+
+
+def _number(name: str, value: Optional[float]) -> None:
+    """Throws unless it is one, or absent."""
+    if value is not None and not isinstance(value, (int, float, np.number)):
+        raise ArgumentTypeError(f"{name} is {value!r}: expected a number")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +69,9 @@ class Cell:
     clip: Optional[float] = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.kind, str):
+            raise ArgumentTypeError(f"cell {self.kind!r}: expected tanh, relu, rnn, gru or lstm")
+        _number("clip", self.clip)
         kind = "rnn" if self.kind in ("tanh", "relu") else self.kind
         if kind not in _ACTIVATIONS:
             raise InvalidArgumentError(f"cell {self.kind!r}: expected tanh, relu, rnn, gru or lstm")

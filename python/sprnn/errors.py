@@ -78,6 +78,8 @@ class DeadlineError(Error, TimeoutError):
 
 
 class OutOfMemoryError(Error, MemoryError):
+    """No memory for what was asked for."""
+
     code = ErrorCode.OUT_OF_MEMORY
 
 

@@ -76,16 +76,7 @@ class Model:
         prefix: Optional[str] = None,
         dtype: Optional[str] = None,
     ) -> None:
-        directions = _group(arrays, prefix)
-        kinds = _cells(cell, directions)
-        data = [
-            (layer, reverse, kinds[i % len(kinds)]._data(), tensors)
-            for i, ((layer, reverse), tensors) in enumerate(directions.items())
-        ]
-        first = next(iter(directions.values()))["weight_hh"]
-        self._model: Optional[_core.Model] = _core.Model.from_arrays(
-            dtype or _DTYPES.get(str(getattr(first, "dtype", "")).rpartition(".")[2], "fp32"), data
-        )
+        self._model: Optional[_core.Model] = _from_arrays(arrays, cell, prefix, dtype)
         self._packed: Optional[_core.Packed] = None
         self._report: Tuple[MatrixReport, ...] = ()
 
@@ -117,7 +108,7 @@ class Model:
     @property
     def cells(self) -> Tuple[Cell, ...]:
         """Of the first layer, one for each direction."""
-        return tuple(Cell._of(data) for data in self._dense.cells)
+        return tuple(Cell._of(data) for data in self._dense.cells[: self._dense.num_directions])
 
     @property
     def dtype(self) -> str:
@@ -126,10 +117,12 @@ class Model:
 
     @property
     def input_size(self) -> int:
+        """Of the first layer."""
         return self._dense.input_size
 
     @property
     def hidden_size(self) -> int:
+        """Units of each layer and direction."""
         return self._dense.hidden_size
 
     @property
@@ -139,14 +132,17 @@ class Model:
 
     @property
     def num_layers(self) -> int:
+        """One on the other."""
         return self._dense.num_layers
 
     @property
     def bidirectional(self) -> bool:
+        """Whether each layer has a reverse direction beside the forward one."""
         return self._dense.num_directions == 2
 
     @property
     def output_size(self) -> int:
+        """Width of y: of h, for each direction."""
         return self._dense.num_directions * (self.projection_size or self.hidden_size)
 
     @property
@@ -206,12 +202,17 @@ class Model:
         packed = _core.pack(self._dense, _core.make_plan(self._dense, target, batch, threads))
         return Model._of(self._dense, packed, self._report)
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> Model:
+    def __copy__(self) -> Model:
         return self  # immutable
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> Model:
+        return self
 
     def __reduce__(self) -> Tuple[Any, ...]:
         arrays = {name: array.copy() for name, array in self.arrays().items()}
-        return _restore, (arrays, self.cells, self.dtype, self._report)
+        cells = tuple(Cell._of(data) for data in self._dense.cells)
+        plan = None if self._packed is None else self._packed.plan.to_json()
+        return _restore, (arrays, cells, self.dtype, self._report, self._dense.source, plan)
 
     # ---- Running
 
@@ -246,6 +247,9 @@ class Model:
         deadline_seconds  of engine cuda: how long a timestep may wait for the others before the run is given up; 0:
                  the environment variable SPRNN_DEADLINE, or 2 s.
         """
+        for name, value in (("batch", batch), ("threads", threads), ("device", device)):
+            if not isinstance(value, (int, np.integer)):
+                raise ArgumentTypeError(f"{name} is {value!r}: expected an integer")
         if target is None and engine == "cuda" and self._packed is None:
             target = f"cuda:{device}"
         packed = self._pack(engine, batch, threads, target)
@@ -295,7 +299,7 @@ class Model:
         A model that was loaded from a checkpoint is written back among all the other tensors of that. A .sprnn file
         is packed as the model is, or for this machine: see `pack`.
         """
-        suffix = os.path.splitext(os.fspath(path))[1]
+        suffix = os.path.splitext(_name(path))[1]
         if suffix == ".safetensors":
             self._dense.save(path)
         elif suffix == ".sprnn":
@@ -313,6 +317,7 @@ def load(
     cell    "relu" and the like; absent: told from the shapes (an rnn is taken as tanh).
     dtype   "fp32", "fp16" or "bf16", to which the weights are rounded; absent: the checkpoint's.
     """
+    _name(path)
     if not _core.is_packed_file(path):
         data = None if cell is None else _one(cell)._data()
         return Model._of(_core.Model.load(path, prefix, data, dtype))
@@ -332,12 +337,35 @@ def prune_mask(
 
 
 def _restore(
-    arrays: Dict[str, Any], cells: Tuple[Cell, ...], dtype: str, report: Tuple[MatrixReport, ...]
+    arrays: Dict[str, Any],
+    cells: Tuple[Cell, ...],
+    dtype: str,
+    report: Tuple[MatrixReport, ...],
+    source: Optional[_core.SourceData] = None,
+    plan: Optional[str] = None,
 ) -> Model:
-    """A pickled model."""
-    model = Model(arrays, cells, dtype=dtype)
-    model._report = report
-    return model
+    """A pickled model. The same weights under the same plan pack to the same bytes."""
+    dense = _from_arrays(arrays, cells, None, dtype, source)
+    packed = None if plan is None else _core.pack(dense, _core.Plan.from_json(plan))
+    return Model._of(dense, packed, report)
+
+
+def _from_arrays(
+    arrays: Mapping[str, Any],
+    cell: Optional[Cells],
+    prefix: Optional[str],
+    dtype: Optional[str],
+    source: Optional[_core.SourceData] = None,
+) -> _core.Model:
+    directions = _group(arrays, prefix)
+    kinds = _cells(cell, directions)
+    data = [
+        (layer, reverse, kinds[i % len(kinds)]._data(), tensors)
+        for i, ((layer, reverse), tensors) in enumerate(directions.items())
+    ]
+    first = next(iter(directions.values()))["weight_hh"]
+    wanted = dtype or _DTYPES.get(str(getattr(first, "dtype", "")).rpartition(".")[2], "fp32")
+    return _core.Model.from_arrays(wanted, data, source)
 
 
 def _densities(value: Optional[Density]) -> List[float]:
@@ -345,12 +373,22 @@ def _densities(value: Optional[Density]) -> List[float]:
         return []
     if isinstance(value, (int, float, np.number)):
         return [float(value)]
-    if isinstance(value, (str, bytes)):
-        raise ArgumentTypeError(f"density is {value!r}: expected a number, or one for each layer")
-    values = [float(v) for v in value]
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        values = [float(v) for v in value]
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"density is {value!r}: expected a number, or one for each layer") from None
     if not values:
         raise InvalidArgumentError("density: an empty sequence; expected one number, or one for each layer")
     return values
+
+
+def _name(path: Path) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise ArgumentTypeError(f"the path is a {type(path).__name__}: expected a str or an os.PathLike") from None
 
 
 def _one(cell: Union[str, Cell]) -> Cell:

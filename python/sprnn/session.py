@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _core
+from .errors import ArgumentTypeError
 
 if TYPE_CHECKING:
     from .model import Model
@@ -41,7 +42,10 @@ class Session(_core.Session):
 
         Cheap beside making a session: only the packing is done again. For training loops.
         """
-        self._set_packed(_core.pack(model._dense, self._plan))
+        dense = getattr(model, "_dense", None)
+        if dense is None:
+            raise ArgumentTypeError(f"the weights are a {type(model).__name__}: expected an sprnn.Model")
+        self._set_packed(_core.pack(dense, self._plan))
 
     def __repr__(self) -> str:
         isa = f", isa={self.isa!r}" if self.isa else ""

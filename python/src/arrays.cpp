@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "errors.hpp"
@@ -85,20 +86,43 @@ float narrowed(double value, const char* name, std::size_t index) {
   return narrow;
 }
 
-}  // namespace
+// A view of PyTorch's whose memory holds the negated values, which DLPack does not tell.
+bool is_negated(nb::handle object) {
+  if (PyObject_CheckBuffer(object.ptr()) != 0) return false;  // NumPy's, without looking for more
+  return nb::hasattr(object, "is_neg") && object.attr("is_neg")().is(nb::handle(Py_True));
+}
 
-Array import_array(nb::handle object, const char* name) {
-  Array array;
-  if (!nb::try_cast<Array>(object, array)) {
-    throw ArgumentTypeError(fmt::format(
-        "{} is {}: expected an array of NumPy or of another library that speaks DLPack, in the CPU's memory",
-        name, describe(object)));
-  }
+// NumPy has bfloat16 from ml_dtypes, and gives such an array to nobody.
+bool is_bfloat16(nb::handle object) {
+  if (!nb::hasattr(object, "astype") || !nb::hasattr(object, "dtype")) return false;
+  const nb::object dtype = object.attr("dtype");
+  return std::string_view(nb::str(dtype).c_str()) == "bfloat16";
+}
+
+[[noreturn]] void refuse(nb::handle object, const char* name) {
+  throw ArgumentTypeError(fmt::format(
+      "{} is {}: expected an array of NumPy or of another library that speaks DLPack, in the CPU's memory",
+      name, describe(object)));
+}
+
+void check_device(const Array& array, const char* name) {
   const int device = array.device_type();
   if (device != nb::device::cpu::value && device != nb::device::cuda_host::value) {
     throw ArgumentTypeError(fmt::format(
         "{} is on {}: expected an array in the CPU's memory; move it there first", name, device_name(array)));
   }
+}
+
+}  // namespace
+
+Array import_array(nb::handle object, const char* name) {
+  if (is_negated(object)) return import_array(object.attr("resolve_neg")(), name);
+  Array array;
+  if (!nb::try_cast<Array>(object, array)) {
+    if (is_bfloat16(object)) return import_array(object.attr("astype")("float32"), name);
+    refuse(object, name);
+  }
+  check_device(array, name);
   return array;
 }
 
@@ -198,7 +222,13 @@ std::vector<std::int64_t> read_integers(nb::handle object, const char* name) {
 }
 
 float* writable_floats(nb::handle object, const char* name, const Shape& shape) {
-  const Array found = import_array(object, name);
+  if (is_negated(object)) {
+    throw ArgumentTypeError(fmt::format(
+        "{} is a view of negated values: expected plain memory, since it is written in place", name));
+  }
+  Array found;
+  if (!nb::try_cast<Array>(object, found)) refuse(object, name);
+  check_device(found, name);
   if (!is(found.dtype(), dtype_code::Float, 32)) {
     throw ArgumentTypeError(fmt::format("{} has dtype {}: expected float32, since it is written in place",
                                         name, dtype_name(found)));

@@ -13,7 +13,7 @@ namespace sprnn::python {
 using Array = nanobind::ndarray<nanobind::ro>;
 using Shape = std::vector<std::int64_t>;
 
-// Imports an array in the CPU's memory. Throws ArgumentTypeError naming `name` and what was found.
+// Imports an array in the CPU's memory, to read. Throws ArgumentTypeError naming `name` and what was found.
 [[nodiscard]] Array import_array(nanobind::handle object, const char* name);
 [[nodiscard]] Shape shape_of(const Array& array);
 [[nodiscard]] std::string to_text(const Shape& shape);  // "[5, 1, 8]"

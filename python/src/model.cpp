@@ -72,6 +72,11 @@ CellData data_of(const Cell& cell) {
 // One direction as Python gives it: layer, reverse, cell, and its tensors by PyTorch's names less the suffix.
 using DirectionData = std::tuple<std::int64_t, bool, CellData, nb::dict>;
 
+// The checkpoint that a model came from, for a pickle: the prefix, the tensors (name, dtype, shape, bytes),
+// the metadata.
+using TensorData = std::tuple<std::string, std::string, std::vector<std::int64_t>, nb::bytes>;
+using SourceData = std::tuple<std::string, std::vector<TensorData>, std::map<std::string, std::string>>;
+
 class TensorReader {
  public:
   TensorReader(const nb::dict& tensors, std::string suffix) : tensors_(tensors), suffix_(std::move(suffix)) {}
@@ -126,7 +131,28 @@ Direction read_direction(const DirectionData& data) {
   return direction;
 }
 
-SourcedModel from_arrays(const std::string& dtype, const std::vector<DirectionData>& directions) {
+std::optional<SourceData> source_of(const SourcedModel& sourced) {
+  if (!sourced.checkpoint) return std::nullopt;
+  std::vector<TensorData> tensors;
+  for (const StoredTensor& tensor : sourced.checkpoint->tensors) {
+    tensors.emplace_back(tensor.name, tensor.dtype, tensor.shape,
+                         nb::bytes(tensor.data.data(), tensor.data.size()));
+  }
+  return SourceData{sourced.prefix, std::move(tensors), sourced.checkpoint->metadata};
+}
+
+std::shared_ptr<const Checkpoint> checkpoint_of(const SourceData& source) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->metadata = std::get<2>(source);
+  for (const auto& [name, dtype, shape, data] : std::get<1>(source)) {
+    const auto* const first = static_cast<const std::byte*>(data.data());
+    checkpoint->tensors.push_back({name, dtype, shape, {first, first + data.size()}});
+  }
+  return checkpoint;
+}
+
+SourcedModel from_arrays(const std::string& dtype, const std::vector<DirectionData>& directions,
+                         const std::optional<SourceData>& source) {
   Model model;
   for (const DirectionData& data : directions) {
     if (static_cast<std::size_t>(std::get<0>(data)) == model.layers.size()) model.layers.emplace_back();
@@ -139,6 +165,7 @@ SourcedModel from_arrays(const std::string& dtype, const std::vector<DirectionDa
   const DType wanted = parse_dtype(dtype);
   if (wanted != DType::fp32) model = convert(model, wanted);
   validate(model);
+  if (source) return {std::move(model), checkpoint_of(*source), std::get<0>(*source)};
   return {std::move(model), nullptr, ""};
 }
 
@@ -318,7 +345,7 @@ void bind_model(nb::module_& module) {
   nb::class_<SourcedModel>(module, "Model")
       .def_static("load", &load, "path"_a, "prefix"_a.none(), "cell"_a.none(), "dtype"_a.none(),
                   nb::call_guard<nb::gil_scoped_release>())
-      .def_static("from_arrays", &from_arrays, "dtype"_a, "directions"_a)
+      .def_static("from_arrays", &from_arrays, "dtype"_a, "directions"_a, "source"_a.none() = nb::none())
       .def_prop_ro("dtype", [](const SourcedModel& m) { return std::string(to_string(m.model.dtype)); })
       .def_prop_ro("input_size", [](const SourcedModel& m) { return m.model.input_size; })
       .def_prop_ro("hidden_size", [](const SourcedModel& m) { return m.model.hidden_size; })
@@ -326,11 +353,13 @@ void bind_model(nb::module_& module) {
       .def_prop_ro("num_layers", [](const SourcedModel& m) { return m.model.num_layers(); })
       .def_prop_ro("num_directions", [](const SourcedModel& m) { return m.model.num_directions(); })
       .def_prop_ro("prefix", [](const SourcedModel& m) { return m.prefix; })
+      .def_prop_ro("source", &source_of)
       .def_prop_ro("cells",
                    [](const SourcedModel& m) {
                      std::vector<CellData> cells;
-                     for (const Direction& direction : m.model.layers.front().directions)
-                       cells.push_back(data_of(direction.cell));
+                     for (const Layer& layer : m.model.layers)
+                       for (const Direction& direction : layer.directions)
+                         cells.push_back(data_of(direction.cell));
                      return cells;
                    })
       .def("arrays", [](nb::handle self) { return arrays(nb::cast<const SourcedModel&>(self), self); })

@@ -89,15 +89,19 @@ std::tuple<std::string, double, double, bool> verify_packed(const PackedModel& m
 
 void bind_plan(nb::module_& module) {
   const auto released = nb::call_guard<nb::gil_scoped_release>();
-  nb::class_<Plan>(module, "Plan")
+  nb::class_<Plan>(
+      module, "Plan",
+      "Every decision about how a model will run on a device, as plain data; str() is for people.")
       .def_static(
           "from_json", [](const std::string& json) { return plan_from_json(json); }, "json"_a)
       .def("to_json", [](const Plan& p) { return to_json(p); })
       .def("__str__", [](const Plan& p) { return to_text(p); })
       .def_prop_ro("device", [](const Plan& p) { return p.device.name; })
-      .def_prop_ro("batch", [](const Plan& p) { return p.problem.batch; })
-      .def_prop_ro("us_per_step", &microseconds)
-      .def("refusals", &refusals);
+      .def_prop_ro(
+          "batch", [](const Plan& p) { return p.problem.batch; }, "The batch that the plan is best for.")
+      .def_prop_ro("us_per_step", &microseconds, "Predicted microseconds a timestep.")
+      .def("refusals", &refusals,
+           "Name and refusal of every engine, the preferred first; an empty refusal is a yes.");
   module.def("make_plan", &plan, "model"_a, "target"_a, "batch"_a, "threads"_a, released);
   module.def("choose_plan", &chosen_plan, "model"_a, "engine"_a, "batch"_a, "threads"_a, released);
 

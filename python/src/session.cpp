@@ -296,22 +296,30 @@ void bind_session(nb::module_& module) {
           },
           "packed"_a, "engine"_a, "batch"_a, "threads"_a, "isa"_a, "device"_a, "deadline_seconds"_a)
       .def("__call__", &PythonSession::call, "x"_a.none(), "lengths"_a.none() = nb::none(),
-           "batch_first"_a = false, "out"_a.none() = nb::none())
+           "batch_first"_a = false, "out"_a.none() = nb::none(),
+           "Runs the timesteps of x from the session's state: see the class.")
       .def("_run_device", &PythonSession::run_device, "steps"_a, "x"_a, "y"_a, "lengths"_a, "batch_first"_a,
            "h0"_a, "c0"_a, "hn"_a, "cn"_a, "stream"_a)
-      .def("check", &PythonSession::check)
+      .def("check", &PythonSession::check,
+           "Engine cuda: waits for the runs that are under way, and raises if one of them failed.")
       .def("_check_now", &PythonSession::check_now)
       .def("_run_whole", &PythonSession::run_whole, "steps"_a, "x"_a, "y"_a, "lengths"_a, "batch_first"_a,
            "h0"_a, "c0"_a, "hn"_a, "cn"_a)
-      .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none())
-      .def("set_state", &PythonSession::set_state, "state"_a.none(), "entry"_a.none() = nb::none())
-      .def("reset", &PythonSession::reset, "entry"_a.none() = nb::none())
+      .def("get_state", &PythonSession::get_state, "entry"_a.none() = nb::none(),
+           "h [layers * directions, B, width], or (h, c) for an lstm; without the axis of the batch for one "
+           "entry.")
+      .def("set_state", &PythonSession::set_state, "state"_a.none(), "entry"_a.none() = nb::none(),
+           "Replaces the state of all entries or of one; shapes as get_state gives them.")
+      .def("reset", &PythonSession::reset, "entry"_a.none() = nb::none(),
+           "Zeros the state of all entries or of one.")
       .def("_set_packed", &PythonSession::set_weights, "packed"_a)
       .def_prop_ro("_plan", [](const PythonSession& s) { return s.plan(); })
       .def_prop_ro("engine", [](const PythonSession& s) { return std::string(s.session().engine()); })
       .def_prop_ro("isa", [](const PythonSession& s) { return std::string(s.session().isa()); })
       .def_prop_ro("threads", [](const PythonSession& s) { return s.session().threads(); })
-      .def_prop_ro("threads_at_work", [](const PythonSession& s) { return s.session().threads_at_work(); })
+      .def_prop_ro(
+          "threads_at_work", [](const PythonSession& s) { return s.session().threads_at_work(); },
+          "Of those the most that a layer is large enough for; the others sleep.")
       .def_prop_ro("batch", [](const PythonSession& s) { return s.session().batch(); });
 }
 

@@ -3,15 +3,17 @@
     outputs = sprnn.onnx.load("model.onnx").run({"x": x})    # {output name: array}
     sprnn.onnx.extract("model.onnx")                         # model.safetensors, for sprnn.load
 
-Needs the package onnx: pip install sprnn[onnx].
+Needs the package onnx: pip install 'sprnn[onnx]'.
 """
 
 from __future__ import annotations
 
 try:
     import onnx as _  # noqa: F401
-except ImportError:
-    raise ImportError("sprnn.onnx needs the package onnx: pip install sprnn[onnx]") from None
+except ModuleNotFoundError as error:
+    if error.name != "onnx":
+        raise
+    raise ModuleNotFoundError("sprnn.onnx needs the package onnx: pip install 'sprnn[onnx]'", name="onnx") from None
 
 from .extract import Layers, extract, layers
 from .graph import Graph, Input

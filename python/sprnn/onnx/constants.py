@@ -41,12 +41,32 @@ class Scope:
         """The node of this graph that makes a value."""
         return self._makers.get(name)
 
+    def declared(self, name: str) -> List[int]:
+        """The extents that the graph declares of a value, 0 for one that is not known; empty: none."""
+        for info in (*self.graph.value_info, *self.graph.input, *self.graph.output):
+            if info.name == name:
+                return [max(axis.dim_value, 0) for axis in info.type.tensor_type.shape.dim]
+        return []
+
     def value(self, name: str) -> Optional[Array]:
         """The value of a constant; None if it is not one, or not one that can be worked out here."""
-        if name not in self._known:
-            self._known[name] = None  # while it is sought, so that a circle ends
-            self._known[name] = self._find(name)
+        waiting, sought = [name], set()
+        while waiting:  # no recursion along the nodes: a graph may be a chain of thousands
+            last = waiting[-1]
+            if last in self._known:
+                waiting.pop()
+            elif last in sought:  # what it is made of is known, or part of a circle
+                self._known[last] = self._find(last)
+            else:
+                sought.add(last)
+                waiting += [used for used in self._used(last) if used not in self._known and used not in sought]
         return self._known[name]
+
+    def _used(self, name: str) -> List[str]:
+        """What the node that makes a value takes from this graph's nodes."""
+        if name in self._initial or name not in self._makers:
+            return []
+        return [used for used in self._makers[name].input if used in self._makers]
 
     def _find(self, name: str) -> Optional[Array]:
         if name in self._initial:
@@ -59,13 +79,17 @@ class Scope:
         return self._outer.value(name)
 
     def _run(self, node: onnx.NodeProto, output: int) -> Optional[Array]:
-        inputs = [self.value(used) if used else None for used in node.input]
+        inputs = [self._known.get(used) if used in self._makers else self.value(used) if used else None
+                  for used in node.input]  # fmt: skip
         if any(used and value is None for used, value in zip(node.input, inputs)):
             return None
         graphs = dict(graphs_of(node))
         if node.op_type == "If" and len(inputs) == 1 and inputs[0] is not None and inputs[0].size == 1:
             branch = graphs.get("then_branch" if inputs[0].item() else "else_branch")
-            return None if branch is None else self.enter(branch).value(branch.output[output].name)
+            try:
+                return None if branch is None else self.enter(branch).value(branch.output[output].name)
+            except RecursionError:  # branches that wait for another If, and so on, hundreds of times
+                return None
         if graphs or node.op_type in _NOT_CONSTANT:
             return None
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import struct
@@ -23,6 +24,7 @@ from .proto import Array, Source, check_node, graphs_of, node_text, opset_of, op
 from .recurrent import Recurrent
 
 _WRITER = "sprnn.onnx.extract"
+_MOST_NUMBERS = 2**26  # in place of a Y
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,14 +168,29 @@ def _below(layer: _Layer, found: Mapping[str, _Layer]) -> Optional[str]:
     )
     if not fits:
         return None
-    # What the operators between do is seen by running them on a Y whose numbers all differ.
-    steps, batch, hidden = 2, 3, under.model.hidden_size
-    y = np.arange(steps * directions * batch * hidden, dtype=np.float32).reshape(steps, directions, batch, hidden)
-    x = y.transpose(0, 2, 1, 3).reshape(steps, batch, directions * hidden)
-    if layout:
-        y, x = y.transpose(2, 0, 1, 3), x.transpose(1, 0, 2)
-    seen = layer.scope.with_value(name, y).value(layer.node.input[0])
-    return name if seen is not None and np.array_equal(seen, x) else None
+    # What the operators between do is seen by running them on random numbers in place of Y: of any size, and of that
+    # which the graph declares, where shapes may be constants.
+    for steps, batch in dict.fromkeys(((2, 3), _declared_size(under, layout))):
+        shape = (steps, directions, batch, under.model.hidden_size)
+        if math.prod(shape) > _MOST_NUMBERS:
+            continue
+        y = np.random.default_rng(0).random(shape, np.float32)
+        x = y.transpose(0, 2, 1, 3).reshape(steps, batch, -1)
+        if layout:
+            y, x = y.transpose(2, 0, 1, 3), x.transpose(1, 0, 2)
+        seen = layer.scope.with_value(name, y).value(layer.node.input[0])
+        if seen is not None and np.array_equal(seen, x):
+            return str(name)
+    return None
+
+
+def _declared_size(layer: _Layer, batch_first: bool) -> Tuple[int, int]:
+    """Timesteps and batch, as the graph declares them of X or Y; 2 and 3 where it does not."""
+    of_x, of_y = layer.scope.declared(layer.node.input[0]), layer.scope.declared(layer.node.output[0])
+    first, second = of_x[:2] if len(of_x) == 3 else (0, 0)
+    if len(of_y) == 4:  # [T, D, B, H], or [B, T, D, H]
+        first, second = first or of_y[0], second or of_y[1 if batch_first else 2]
+    return (second or 2, first or 3) if batch_first else (first or 2, second or 3)
 
 
 def _plain(name: str) -> str:

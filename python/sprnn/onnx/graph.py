@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from collections.abc import Mapping
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 import onnx
 
-from ..errors import ArgumentTypeError, Error, FormatError, InvalidArgumentError, UnsupportedError
+from ..errors import (
+    ArgumentTypeError,
+    Error,
+    FormatError,
+    InvalidArgumentError,
+    OutOfMemoryError,
+    UnsupportedError,
+)
 from . import recurrent
-from .operators import OPERATORS
+from .operators import OLDEST, OPERATORS
 from .proto import (
     Array,
     Attributes,
@@ -27,7 +35,7 @@ from .recurrent import Recurrent
 
 # The newest version of each operator that is known here. Later versions of the small ones took on types alone.
 _NEWEST = {**dict.fromkeys(OPERATORS, 28), **dict.fromkeys(recurrent.INPUTS, 22)}
-_OLDEST = {**dict.fromkeys(OPERATORS, 1), **dict.fromkeys(recurrent.INPUTS, 7)}
+_OLDEST = {**OLDEST, **dict.fromkeys(recurrent.INPUTS, 7)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Input:
     optional: bool  # may be left out of run()
 
     def check(self, array: Array) -> None:
+        """Throws for one of another type or shape."""
         if array.dtype != self.dtype:
             raise ArgumentTypeError(f"input {self.name!r} is {array.dtype}: expected {self.dtype}")
         fits = self.shape is None or (
@@ -75,6 +84,8 @@ class _Step:
         except (IndexError, TypeError, ValueError) as error:  # NumPy's
             kind = ArgumentTypeError if isinstance(error, TypeError) else InvalidArgumentError
             raise kind(f"{self.text}: {error}") from None
+        except MemoryError as error:
+            raise OutOfMemoryError(f"{self.text}: {error}") from None
         assert isinstance(values, dict)
         values.update(zip(self.outputs, results))
 
@@ -137,6 +148,8 @@ class Graph:
         inputs  arrays by name, of the types that the graph declares. Inputs with a default, and those that only go
                 to optional inputs of recurrent operators, may be absent.
         """
+        if not isinstance(inputs, Mapping):
+            raise ArgumentTypeError(f"inputs is a {type(inputs).__name__}: expected a dict of arrays by name")
         known = {spec.name: spec for spec in self.inputs}
         for name in inputs:
             if name not in known:
@@ -227,8 +240,10 @@ def _declared(info: onnx.ValueInfoProto, optional: bool) -> Input:
         raise UnsupportedError(f"input {info.name!r} has {error}") from None
     shape = None
     if declared.HasField("shape"):
+        # A negative size says as little as none, to onnxruntime too.
         shape = tuple(
-            axis.dim_value if axis.HasField("dim_value") else (axis.dim_param or None) for axis in declared.shape.dim
+            (axis.dim_value if axis.dim_value >= 0 else None) if axis.HasField("dim_value") else (axis.dim_param or None)
+            for axis in declared.shape.dim
         )
     return Input(info.name, dtype, shape, optional)
 

@@ -151,3 +151,6 @@ OPERATORS: Dict[str, Operator] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
+
+# The first version of each that is known here, that of opset 7; older ones had other attributes.
+OLDEST = {**dict.fromkeys(OPERATORS, 1), "Concat": 4, "Reshape": 5, "Cast": 6}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 import onnx.inliner
 
-from ..errors import FileError, FormatError, MissingFileError, UnsupportedError
+from ..errors import ArgumentTypeError, FileError, FormatError, MissingFileError, UnsupportedError
 
 Array = npt.NDArray[Any]
 Attributes = Dict[str, Any]
@@ -26,7 +26,12 @@ def read_model(source: Source) -> Tuple[onnx.ModelProto, str]:
     if isinstance(source, onnx.ModelProto):
         model, name = source, "the ONNX model"
     else:
-        name = os.fspath(source)
+        try:
+            name = os.fspath(source)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"the source is a {type(source).__name__}: expected the path of an .onnx file or an onnx.ModelProto"
+            ) from None
         try:
             model = onnx.load(name)
         except FileNotFoundError as error:
@@ -39,7 +44,10 @@ def read_model(source: Source) -> Tuple[onnx.ModelProto, str]:
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(f"{name}: not an ONNX model: it has no {'opset' if model.HasField('graph') else 'graph'}")
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:  # of one that calls itself, say
+            raise FormatError(f"{name}: its local functions cannot be inlined: {_first_line(error)}") from None
     return model, name
 
 
@@ -76,6 +84,8 @@ def check_node(node: onnx.NodeProto, opsets: Dict[str, int]) -> None:
         onnx.checker.check_node(node, context)
     except onnx.checker.ValidationError as error:
         raise FormatError(_first_line(error)) from None
+    except UnicodeDecodeError:  # of the checker's message
+        raise FormatError("its names are not UTF-8") from None
     if not all(isinstance(text, str) for text in (node.name, *node.input, *node.output)):
         raise FormatError("its names are not UTF-8")
 
@@ -131,7 +141,10 @@ def dtype_of(elem_type: int) -> np.dtype[Any]:
     name = types.Name(elem_type) if elem_type in types.values() else str(elem_type)
     if name not in _TYPES:
         raise TypeError(f"elements of type {name}: expected one of {', '.join(_TYPES)}")
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+    if name == "BFLOAT16" and dtype.name != "bfloat16":
+        raise TypeError(f"elements of type BFLOAT16, which onnx {onnx.__version__} reads as another: install 1.19 or newer")
+    return dtype
 
 
 def tensor(proto: onnx.TensorProto) -> Array:

@@ -38,7 +38,7 @@ _MOST_SESSIONS = 4  # kept, one for each batch size
 def _cells(operator: str, attributes: Attributes, directions: int) -> List[Cell]:
     """One for each direction."""
     each = len(_ACTIVATIONS[operator])
-    names = attributes.get("activations", _ACTIVATIONS[operator] * directions)
+    names = attributes.get("activations") or _ACTIVATIONS[operator] * directions  # onnxruntime takes none as absent
     if len(names) != each * directions:
         raise InvalidArgumentError(
             f"{len(names)} activations: expected {each * directions}, {each} for each of {directions} directions"

@@ -35,6 +35,8 @@ class Left:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
+    """What convert() did; str() is for people."""
+
     swapped: Tuple[Swapped, ...]
     left: Tuple[Left, ...]
 
@@ -56,7 +58,8 @@ def convert(
     """Swaps every torch.nn.RNN, GRU and LSTM inside a model, in place, and prunes them.
 
     The parameters stay the same objects, so an optimizer made before goes on. Either all are swapped, or there is an
-    error and none is.
+    error and none is. Zeros among the weights are masked as by from_torch. What compile() made of a layer is dropped:
+    call it again where it is wanted.
 
     density        of the recurrent matrices: one number, or one for each layer by its name in the model, where layers
                    that are not named are left; absent: swapped without pruning. (With "N:M" the pattern says it.)
@@ -111,7 +114,11 @@ def _why_not(module: torch.nn.Module) -> Optional[str]:
     """Why a recurrent module is not swapped: empty if it is; None for what is not recurrent."""
     if type(module) in FROM_TORCH:
         plain = all(name in module._parameters for name in module._flat_weights_names)  # type: ignore[union-attr]
-        return "" if plain else "its weights are computed from others (torch.nn.utils.prune, weight_norm): remove that first"
+        if not plain:
+            return "its weights are computed from others (torch.nn.utils.prune, weight_norm): remove that first"
+        if "forward" in module.__dict__:  # which would go on calling the old module
+            return "its forward was replaced (by accelerate's hooks?): convert before that is done"
+        return ""
     if isinstance(module, RecurrentLayer):
         return "it is sprnn's already: prune() it itself"
     if isinstance(module, torch.jit.ScriptModule):

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, Ty
 
 import torch
 from torch import Tensor
+from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils.rnn import PackedSequence
 
 from ..model import Density, MatrixReport, Model
@@ -25,11 +26,14 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
     them, by `from_torch` or `load_state_dict`. They are buffers beside the state_dict (mask_hh_l0, True: kept).
 
     In training, and where an engine has no way (float64, autocast), PyTorch's own operation runs on the masked weights;
-    else a session of sprnn, kept until the weights change. A change of single elements through `.data`, which no
-    version counter sees, needs a call of `sprnn.torch.sessions.clear`.
+    else a session of sprnn, kept until the weights change. A write through `.data` is counted by no version: one to a
+    whole tensor in the CPU's memory is seen all the same; after one to single elements, or to a tensor on a GPU, call
+    `sprnn.torch.sessions.clear`.
 
     Not a subclass of torch.nn.LSTM and so on, at which torch.compile stops.
     """
+
+    _scheduled: Tuple[str, ...] = ()  # matrices that always have a mask, if only of True
 
     def __init__(self, mode: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(mode, *args, **kwargs)
@@ -59,7 +63,8 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
     ) -> Tuple[MatrixReport, ...]:
         """Masks the smallest weights, in place, and says what that cost. Arguments as sprnn.Model.prune's.
 
-        What is masked stays masked: a later call can only take more.
+        What is masked stays masked: a later call can only take more. A zero that is not masked is a weight like
+        others, the smallest; a matrix of nothing else is left alone and is not in the report.
         """
         kept, report = self._pruned(density, input_density, pattern)
         self._take_masks(kept)
@@ -69,9 +74,24 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
         self, density: Optional[Density], input_density: Optional[Density], pattern: str
     ) -> Tuple[Dict[str, Tensor], Tuple[MatrixReport, ...]]:
         """What `prune` would mask, and its report."""
-        pruned = self.model().prune(density, input_density, pattern)
+        weights, masks, masked = self._tensors()
+        flat = dense.masked_weights(weights, masks, masked)
+        zero: List[str] = []
+        # sprnn's models take a zero as pruned: one that is not masked goes there as the least number that they have.
+        with torch.no_grad():
+            for i, name in enumerate(self._flat_weights_names):
+                if name not in self._matrix_names():
+                    continue
+                if not bool(flat[i].any()):
+                    zero.append(name)
+                    continue
+                mask, absent = self._buffers[_mask_name(name)], flat[i].float() == 0
+                least = 2.0**-24 if flat[i].dtype == torch.float16 else torch.finfo(torch.float32).tiny
+                flat[i] = torch.where(absent if mask is None else absent & mask, least, flat[i])
+        pruned = to_model(flat, self._layout()).prune(density, input_density, pattern)
         kept = pruned.masks()
-        return {r.name: torch.from_numpy(kept[r.name]) for r in pruned.report}, pruned.report
+        report = tuple(r for r in pruned.report if r.name not in zero)
+        return {r.name: torch.from_numpy(kept[r.name]) for r in report}, report
 
     def _take_masks(self, masks: Mapping[str, Tensor]) -> None:
         for name, mask in masks.items():
@@ -102,28 +122,53 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
             found[name] = float("nan") if mask.is_meta else int(torch.count_nonzero(mask)) / mask.numel()
         return found
 
+    def _schedule(self, names: List[str]) -> None:
+        """Gives matrices a mask of True until they are pruned, so that the buffers are the same ones all along."""
+        self._scheduled = tuple(names)
+        for name in names:
+            if self._buffers[_mask_name(name)] is None:
+                self._set_mask(name, torch.ones_like(getattr(self, name), dtype=torch.bool))
+
     def _set_mask(self, name: str, mask: Optional[Tensor]) -> None:
         old, device = self._buffers[_mask_name(name)], getattr(self, name).device
+        if mask is None and old is not None and name in self._scheduled:
+            mask = torch.ones_like(old)
         if mask is None or old is None or old.device != device:  # load_state_dict(assign=True) brings another device
             setattr(self, _mask_name(name), None if mask is None else mask.to(device, copy=True))
         else:
             old.copy_(mask)  # in place, for whoever holds it: DistributedDataParallel, a captured graph
 
     def _mask_zeros(self, names: List[str]) -> None:
-        """Takes +0.0 as masked. A matrix of nothing but zeros, as some start from, is taken as not masked."""
+        """Takes zeros as masked, but for those of a matrix as training starts from: all zeros, or the identity."""
         with torch.no_grad():
             for name in names:
                 weight = getattr(self, name)
                 if not weight.is_meta:
                     stored = weight != 0  # -0.0, as torch.nn.utils.prune leaves it, is none
                     count = int(torch.count_nonzero(stored))
-                    self._set_mask(name, stored if 0 < count < weight.numel() else None)
+                    masked = 0 < count < weight.numel() and not self._is_identity(weight, count)
+                    self._set_mask(name, stored if masked else None)
+
+    def _is_identity(self, weight: Tensor, nonzeros: int) -> bool:
+        """A multiple of it, of the whole matrix or of some of its gates."""
+        if not 1 < nonzeros <= weight.size(0):
+            return False
+        rows, columns = torch.nonzero(weight, as_tuple=True)
+        values, diagonal = weight[rows, columns], (columns == rows) | (columns == rows % self.hidden_size)
+        return bool((diagonal & (values == values[0])).all())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._mask_zeros([name for name in self._matrix_names() if prefix + name in state_dict])
 
     # ---- Elsewhere
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RecurrentLayer:
+        super()._apply(fn, recurse)
+        for name, mask in self.masks().items():
+            if mask.dtype != torch.bool:  # Module.type() converts all buffers, whatever they hold
+                self._buffers[_mask_name(name)] = mask.bool()
+        return self
 
     def model(self) -> Model:
         """The masked weights as a model of sprnn: to save, explain, verify. float64 is rounded to float32."""
@@ -302,6 +347,7 @@ FROM_TORCH: Dict[Type[torch.nn.RNNBase], Type[RecurrentLayer]] = {
 def from_torch(module: torch.nn.RNNBase) -> RecurrentLayer:
     """The layer with copies of the weights of a torch.nn.RNN, GRU or LSTM; zeros among them are masked.
 
+    A matrix that is all zeros or a multiple of the identity, as training starts from, is not masked.
     One that torch.nn.utils.prune has been at is taken as pruned.
     """
     if type(module) not in FROM_TORCH:
@@ -319,6 +365,11 @@ def adopt(module: torch.nn.RNNBase) -> RecurrentLayer:
     cls = FROM_TORCH[type(module)]
     layer = cls.__new__(cls)
     layer.__dict__.update({k: v.copy() if isinstance(v, (dict, list)) else v for k, v in module.__dict__.items()})
+    layer.__dict__.pop("_compiled_call_impl", None)  # of compile(): it would call the old module
+    hooks = layer._load_state_dict_pre_hooks
+    for key, hook in hooks.items():
+        if isinstance(hook, _WrappedHook) and hook.with_module:
+            hooks[key] = _WrappedHook(hook.hook, layer)
     layer._prepare_masks()
     layer._mask_zeros(layer._matrix_names())
     return layer

@@ -25,6 +25,9 @@ class GradualPruning:
     It computes from the weights alone: processes that train in parallel, whose weights are the same bits, get the same
     masks.
 
+    Matrices that it prunes have a mask from the start, so that an average of the model (torch.optim.swa_utils)
+    that is made after it gets their masks at each update.
+
     model          whose layers, wrapped or not (DistributedDataParallel).
     density        to end at, of the recurrent matrices.
     input_density  to end at, of the input matrices; absent: they are left alone.
@@ -70,6 +73,8 @@ class GradualPruning:
         self.density, self.input_density, self.initial_density = density, input_density, initial_density
         self.start, self.end, self.frequency, self.pattern = start, end, frequency, pattern
         self.calls = 0
+        for layer in self.layers.values():
+            layer._schedule([n for n in layer._matrix_names() if n.startswith("weight_hh") or input_density is not None])
 
     def density_at(self, call: int, final: Optional[float] = None) -> float:
         """The scheduled density at a call of step()."""
@@ -92,6 +97,7 @@ class GradualPruning:
         }
 
     def is_due(self, call: int) -> bool:
+        """Whether a call of step() prunes."""
         inside = self.start <= call <= self.end
         return inside and (call == self.end or (call - self.start) % self.frequency == 0)
 
@@ -100,4 +106,5 @@ class GradualPruning:
         return {"calls": self.calls}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Goes on from there; the model's own state_dict is loaded beside."""
         self.calls = int(state["calls"])

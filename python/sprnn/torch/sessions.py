@@ -212,13 +212,16 @@ def _sample(weights: Sequence[Tensor], masked: Sequence[Tensor]) -> npt.NDArray[
     by no version; one that touches a whole tensor is seen here."""
     addresses = []
     for weight, values in zip(weights, masked):
-        if weight.device.type != "cpu" or not weight.is_contiguous() or weight.numel() < 2:
+        storage = weight.untyped_storage()
+        if weight.device.type != "cpu" or storage.nbytes() < 4:  # a word is read at each address
             continue
-        stored = np.flatnonzero(values.reshape(-1)[:-1].float().numpy())
+        stored = np.flatnonzero(values.reshape(-1).float().numpy())
         if stored.size == 0:
-            stored = np.arange(weight.numel() - 1)
+            stored = np.arange(weight.numel())
         chosen = stored[np.linspace(0, stored.size - 1, _SAMPLES).astype(np.int64)]
-        addresses.append((weight.data_ptr() + chosen * weight.element_size()) & ~3)
+        at = np.transpose(np.unravel_index(chosen, weight.shape)) @ np.array(weight.stride())
+        words = (weight.data_ptr() + at * weight.element_size()) & ~3
+        addresses.append(np.clip(words, storage.data_ptr(), storage.data_ptr() + storage.nbytes() - 4))
     return np.concatenate(addresses).astype(np.uint64) if addresses else np.empty(0, np.uint64)
 
 

@@ -151,8 +151,8 @@ def test_session_options(model):
     refuses(sprnn.Error, "neon", lambda: model.session(isa="neon"))
     refuses(NotImplementedError, "the plan is for h100", lambda: model.session(engine="cpu", target="h100"))
     refuses(sprnn.Error, "target 'tpu'", lambda: model.session(target="tpu"))
-    with pytest.raises(TypeError):
-        model.session(batch="2")
+    refuses(TypeError, "batch is '2': expected an integer", lambda: model.session(batch="2"))
+    refuses(TypeError, "threads is 1.5: expected an integer", lambda: model.session(threads=1.5))
     with pytest.raises(TypeError):
         model.session(batch=2**40)
 
@@ -165,8 +165,18 @@ def test_prune_options(model):
     refuses(ValueError, "pattern", lambda: model.prune(0.1, pattern="stripes"))
     refuses(ValueError, "two axes", lambda: sprnn.prune_mask(np.zeros(3), 0.5))
     refuses(ValueError, "3 gates", lambda: sprnn.prune_mask(np.zeros((4, 4)), 0.5, gates=3))
-    with pytest.raises(TypeError):
-        model.prune("a lot")
+    for density in ("a lot", ["a"], [None], object()):
+        refuses(TypeError, "density is .*: expected a number, or one for each layer", lambda: model.prune(density))
+
+
+def test_what_is_of_the_wrong_kind_altogether(model, session):
+    refuses(TypeError, "activation 1: expected a name", lambda: sprnn.Cell("lstm", [1, 2, 3]))
+    refuses(TypeError, "alpha of activation Elu is 'a': expected a number", lambda: sprnn.Activation("Elu", "a"))
+    refuses(TypeError, "clip is 'x': expected a number", lambda: sprnn.Cell("lstm", clip="x"))
+    refuses(TypeError, r"cell \[\]: expected tanh", lambda: sprnn.Cell([]))
+    refuses(TypeError, "the weights are a NoneType: expected an sprnn.Model", lambda: session.set_weights(None))
+    refuses(TypeError, "the path is a int: expected a str", lambda: sprnn.load(3))
+    refuses(TypeError, "the path is a int: expected a str", lambda: model.save(3))
 
 
 def without(name):

@@ -76,6 +76,18 @@ def test_arrays_of_other_types_and_layouts():
     assert same(sprnn.Model({k: np.repeat(v, 2, 0)[::2] for k, v in arrays.items()}).arrays(), arrays)
 
 
+def test_bfloat16_of_ml_dtypes():
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16 comes with the package ml_dtypes")
+    arrays = {k: v.astype(ml_dtypes.bfloat16) for k, v in random_arrays("gru", 4, 6).items()}
+    model = sprnn.Model(arrays)
+    assert model.dtype == "bf16" and same(model.arrays(), {k: v.astype(np.float32) for k, v in arrays.items()})
+    x = np.random.default_rng(0).uniform(-1, 1, (6, 1, 4)).astype(ml_dtypes.bfloat16)
+    for part in (x, x[::2], x[0]):
+        assert (model.session()(part) == model.session()(part.astype(np.float32))).all()
+    with pytest.raises(TypeError, match="out is a ndarray of dtype bfloat16"):
+        model.session()(x, out=np.zeros((6, 1, 6), ml_dtypes.bfloat16))
+
+
 def test_load_and_save_a_checkpoint(tmp_path):
     arrays = random_arrays("lstm", 5, 8)
     others = {"embed.weight": np.arange(6, dtype=np.float32), "step": np.array([7], np.int64)}
@@ -191,6 +203,40 @@ def test_copies_and_pickles():
     assert same(again.arrays(), pruned.arrays())
     assert again.report == pruned.report and again.cells == pruned.cells and again.dtype == "bf16"
     assert same(copy.deepcopy(pruned).arrays(), pruned.arrays())
+    assert copy.copy(pruned) is pruned
+
+
+def test_a_pickle_keeps_the_cell_of_each_layer():
+    cells = [sprnn.Cell("gru", clip=clip) for clip in (None, 0.1, 0.2, 0.3)]
+    model = sprnn.Model(random_arrays("gru", 3, 4, layers=2, directions=(False, True)), cells)
+    assert [cell.clip for cell in model.cells] == [None, pytest.approx(0.1)]
+    again = pickle.loads(pickle.dumps(model))
+    x = np.ones((5, 1, 3), np.float32)
+    assert (again.session()(x) == model.session()(x)).all()
+    first_alone = sprnn.Model(model.arrays(), model.cells).session()(x)
+    assert (first_alone != model.session()(x)).any()
+
+
+def test_a_pickle_of_a_packed_model_keeps_its_plan(tmp_path):
+    model = sprnn.Model(random_arrays("lstm", 5, 16)).prune(0.3).pack("h100", batch=4)
+    again = pickle.loads(pickle.dumps(model))
+    assert again.plan().device == model.plan().device != sprnn.Model(model.arrays()).plan("cpu").device
+    for name, one in (("a.sprnn", model), ("b.sprnn", again)):
+        one.save(tmp_path / name)
+    assert (tmp_path / "a.sprnn").read_bytes() == (tmp_path / "b.sprnn").read_bytes()
+    assert pickle.loads(pickle.dumps(sprnn.load(tmp_path / "a.sprnn"))).plan().to_json() == model.plan().to_json()
+
+
+def test_a_pickle_keeps_the_checkpoint(tmp_path):
+    arrays = {"a.rnn." + k: v for k, v in random_arrays("gru", 5, 8).items()}
+    arrays |= {"b." + k: v.astype(np.float16) for k, v in random_arrays("lstm", 3, 4).items()}
+    arrays["step"] = np.array([7], np.int64)
+    write_safetensors(tmp_path / "model.safetensors", arrays, {"made": "here"})
+    model = sprnn.load(tmp_path / "model.safetensors", prefix="a.rnn")
+    for name, one in (("a", model.prune(0.5)), ("b", pickle.loads(pickle.dumps(model)).prune(0.5))):
+        one.save(tmp_path / f"{name}.safetensors")
+    assert read_safetensors(tmp_path / "b.safetensors").keys() == arrays.keys()
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 def test_version():

@@ -115,6 +115,25 @@ def test_vad_on_a_file(rate, channels, tmp_path):
     assert row["same decision %"] == 100 and row["largest difference"] < 1e-4
 
 
+def test_a_wav_file_that_is_cut_off(tmp_path):
+    sys.path.insert(0, str(ROOT / "examples/vad"))
+    try:
+        import sound
+    finally:
+        sys.path.pop(0)
+    write_wav(tmp_path / "whole.wav", np.full((100, 2), 0.5), 16000, 2)
+    whole = (tmp_path / "whole.wav").read_bytes()
+    path = tmp_path / "part.wav"
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        if size >= 44 and (size - 44) % 4 == 0:  # after the header: as many samples as there are
+            assert len(sound.read_wav(str(path))) == (size - 44) // 4
+        else:
+            with pytest.raises(SystemExit, match="part.wav: .*expected") as caught:
+                sound.read_wav(str(path))
+            assert "\n" not in caught.value.code
+
+
 def test_what_cannot_be_done_is_one_line(tmp_path):
     for script, arguments, message in (
         ("g2p/g2p.py", ["--model", tmp_path / "none"], "run scripts/fetch_models.sh"),

@@ -145,7 +145,8 @@ def test_a_constant_condition_chooses_the_weights():
 @pytest.mark.parametrize(
     "way, direction",
     [("squeeze", "forward")]
-    + [(way, direction) for way in ("reshape", "swapped", "relu") for direction in ("forward", "bidirectional")],
+    + [(way, direction) for way in ("reshape", "static", "swapped", "static swapped", "relu")
+       for direction in ("forward", "bidirectional")],
 )
 def test_layers_that_feed_the_next_are_stacked(way, direction):
     rng = np.random.default_rng(6)
@@ -158,11 +159,10 @@ def test_layers_that_feed_the_next_are_stacked(way, direction):
         inputs["axes"] = np.array([1], np.int64)
         nodes.append(helper.make_node("Squeeze", ["y0", "axes"], ["x1"]))
     else:
-        inputs["to"] = np.array([0, 0, -1], np.int64)
+        # Only sizes that are those of the graph fit a shape that is a constant.
+        inputs["to"] = np.array([t, b, d * h] if "static" in way else [0, 0, -1], np.int64)
         # "swapped" mixes batch and directions (or time and batch): not what a stack does.
-        perm = ([0, 1, 2, 3] if d == 2 else [2, 1, 0, 3]) if way == "swapped" else [0, 2, 1, 3]
-        if way == "swapped":
-            inputs["to"] = np.array([t, b, d * h], np.int64)
+        perm = ([0, 1, 2, 3] if d == 2 else [2, 1, 0, 3]) if "swapped" in way else [0, 2, 1, 3]
         nodes.append(helper.make_node("Transpose", ["y0"], ["turned"], perm=perm))
         nodes.append(helper.make_node("Reshape", ["turned", "to"], ["relued" if way == "relu" else "x1"]))
         if way == "relu":
@@ -170,13 +170,60 @@ def test_layers_that_feed_the_next_are_stacked(way, direction):
     nodes.append(helper.make_node("LSTM", ["x1", "W1", "R1"], ["y1"], name="/rnn/LSTM_1", **attributes))
     model = model_of(nodes, inputs, ["y1"], 14, [name for name in inputs if name != "x"])
     found = sprnn.onnx.layers(model)
-    if way in ("swapped", "relu"):
+    if "swapped" in way or way == "relu":
         assert {prefix: model.num_layers for prefix, model in found.models.items()} == {"rnn.": 1, "rnn_2.": 1}
         return
     stack = found.models["rnn."]
     assert list(found.models) == ["rnn."] and stack.num_layers == 2 and stack.bidirectional == (d == 2)
     expected = sprnn.onnx.load(model).run({"x": inputs["x"]})["y1"].transpose(0, 2, 1, 3).reshape(t, b, -1)
     np.testing.assert_allclose(stack.session(batch=b)(inputs["x"]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_size_that_no_memory_could_hold_is_not_tried():
+    rng = np.random.default_rng(6)
+    inputs = {"x": floats(rng, 1, 1, 7), "W0": floats(rng, 1, 20, 7), "R": floats(rng, 1, 20, 5)}
+    inputs |= {"W1": floats(rng, 1, 20, 5), "to": np.array([10**9, 10**9, 5], np.int64)}
+    nodes = [
+        helper.make_node("LSTM", ["x", "W0", "R"], ["y0"], hidden_size=5),
+        helper.make_node("Reshape", ["y0", "to"], ["x1"]),
+        helper.make_node("LSTM", ["x1", "W1", "R"], ["y1"], hidden_size=5),
+    ]
+    model = model_of(nodes, inputs, ["y1"], 14, [name for name in inputs if name != "x"])
+    for axis in (0, 1):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 10**9
+    assert len(sprnn.onnx.layers(model).models) == 2
+
+
+def test_a_chain_of_thousands_of_nodes():
+    """Between two layers, and before weights; also of branches each of which waits for the one before."""
+    rng, n = np.random.default_rng(6), 2000
+    inputs = {"x": floats(rng, 4, 3, 7), "W0": floats(rng, 1, 20, 7), "R": floats(rng, 1, 20, 5)}
+    inputs |= {"W1": floats(rng, 1, 20, 5), "which": np.array(True)}
+    chain = lambda operator, first, last: [  # noqa: E731
+        helper.make_node(operator, [first if i == 0 else f"{last}_{i}"], [last if i == n - 1 else f"{last}_{i + 1}"])
+        for i in range(n)
+    ]
+    first = helper.make_node("LSTM", ["x", "W", "R"], ["y0"], hidden_size=5)
+    second = helper.make_node("LSTM", ["x1", "W1", "R"], ["y1"], hidden_size=5)
+    turn = [helper.make_node("Squeeze", ["y0"], ["s"], axes=[1])]
+    nodes = [*chain("Identity", "W0", "W"), first, *turn, *chain("Identity", "s", "x1"), second]
+    (model,) = sprnn.onnx.layers(model_of(nodes, inputs, ["y1"], 11, [n for n in inputs if n != "x"])).models.values()
+    assert model.num_layers == 2
+    nodes = [*chain("Relu", "x", "x2"), helper.make_node("LSTM", ["x2", "W0", "R"], ["y0"], hidden_size=5)]
+    nodes += [*turn, *chain("Relu", "s", "x1"), second]
+    found = sprnn.onnx.layers(model_of(nodes, inputs, ["y1"], 11, [n for n in inputs if n != "x"]))
+    assert [model.num_layers for model in found.models.values()] == [1, 1]
+
+    def choice(i):
+        before = "W0" if i == 0 else f"W_{i}"
+        info = helper.make_tensor_value_info("w", TensorProto.FLOAT, None)
+        graphs = [helper.make_graph([helper.make_node(op, [before], ["w"])], "g", [], [info]) for op in ("Identity", "Neg")]
+        last = "W" if i == n - 1 else f"W_{i + 1}"
+        return helper.make_node("If", ["which"], [last], then_branch=graphs[0], else_branch=graphs[1])
+
+    nodes = [*map(choice, range(n)), first]
+    found = sprnn.onnx.layers(model_of(nodes, inputs, ["y0"], 11, [n for n in inputs if n != "x"]))
+    assert found.left == {"LSTM of 'y0'": "W is not a constant"}  # these are given up
 
 
 def test_a_chain_keeps_its_numbers():

@@ -1,6 +1,8 @@
 """Graphs as a user meets them: absent inputs, weights that change, other types, explanations, refusals, bad input."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -152,6 +154,25 @@ def test_bfloat16():
     assert np.linalg.norm(result[:, 0].astype(np.float64) - expected) / np.linalg.norm(expected) < 1.5e-2
 
 
+def test_bfloat16_of_an_onnx_that_has_none_is_refused(monkeypatch):
+    """Before 1.19 onnx reads it as float32 or as a structure of its own."""
+    monkeypatch.setattr(onnx.helper, "tensor_dtype_to_np_dtype", lambda elem_type: np.dtype(np.float32))
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)
+    x = np.ones(1, np.float32)
+    with pytest.raises(TypeError, match="BFLOAT16, which onnx .* reads as another: install 1.19"):
+        sprnn.onnx.load(model_of([node], {"x": x}, ["y"], 22, dtypes={"y": TensorProto.BFLOAT16})).run({"x": x})
+
+
+def test_what_onnxruntime_takes_as_absent():
+    """An empty list of activations, and a negative size of an input."""
+    inputs = lstm_inputs()
+    model = lstm()
+    model.graph.node[0].attribute.append(onnx.AttributeProto(name="activations", type=onnx.AttributeProto.STRINGS))
+    for info in model.graph.input:
+        info.type.tensor_type.shape.dim[0].dim_value = -1
+    np.testing.assert_array_equal(sprnn.onnx.load(model).run(inputs)["Y"][:, 0], torch_like(inputs))
+
+
 def test_local_functions_are_inlined():
     inputs = {name: array for name, array in lstm_inputs().items() if name in ("X", "W", "R")}
     body = helper.make_node("LSTM", ["a", "b", "c"], ["y"], hidden_size=H)
@@ -160,6 +181,12 @@ def test_local_functions_are_inlined():
     model.opset_import.append(helper.make_opsetid("mine", 1))
     model.functions.append(function)
     np.testing.assert_array_equal(sprnn.onnx.load(model).run(inputs)["Y"][:, 0], torch_like(inputs))
+    function.node.append(helper.make_node("layer", ["a", "b", "c"], ["z"], domain="mine"))
+    function.opset_import.append(helper.make_opsetid("mine", 1))
+    model.functions[0].CopyFrom(function)
+    for use in (sprnn.onnx.load, sprnn.onnx.layers):
+        with pytest.raises(sprnn.Error, match="its local functions cannot be inlined: .*recursive"):
+            use(model)
 
 
 def test_weights_in_a_file_beside(tmp_path):
@@ -228,6 +255,14 @@ def test_old_and_new_opsets_are_refused():
         sprnn.onnx.load(lstm(opset=6))
     with pytest.raises(NotImplementedError, match="opset 999: the installed onnx"):
         sprnn.onnx.load(lstm(opset=999))
+    x = np.ones((2, 3), np.float32)
+    for node, opset in (
+        (helper.make_node("Concat", ["x", "x"], ["y"]), 3),
+        (helper.make_node("Reshape", ["x"], ["y"], shape=[3, 2]), 4),
+        (helper.make_node("Cast", ["x"], ["y"], to="DOUBLE"), 5),
+    ):
+        with pytest.raises(NotImplementedError, match=f"{node.op_type} of 'y' .of opset 1: expected {opset + 1} to"):
+            sprnn.onnx.load(model_of([node], {"x": x}, ["y"], opset))
     model = lstm()
     model.opset_import[0].domain = "ai.onnx.ml"
     with pytest.raises(NotImplementedError, match="ai.onnx.ml only"):
@@ -306,6 +341,29 @@ def test_shapes_that_the_graph_does_not_declare(name, shape, message):
 def test_bad_attributes(attributes, message):
     with pytest.raises(ValueError, match=f"LSTM 'cell': .*{message}"):
         sprnn.onnx.load(lstm(**attributes)).run(lstm_inputs())
+
+
+def test_what_is_of_the_wrong_kind_altogether():
+    for inputs in (None, [lstm_inputs()["X"]]):
+        with pytest.raises(sprnn.Error, match="inputs is a .*: expected a dict of arrays by name") as caught:
+            sprnn.onnx.load(lstm()).run(inputs)
+        assert isinstance(caught.value, TypeError)
+    with pytest.raises(sprnn.Error, match="the source is a int: expected the path"):
+        sprnn.onnx.load(3)
+    size = np.array([10**7, 10**7])
+    model = model_of([helper.make_node("ConstantOfShape", ["s"], ["y"])], {"s": size}, ["y"], 14)
+    with pytest.raises(MemoryError, match="ConstantOfShape of 'y': ") as caught:
+        sprnn.onnx.load(model).run({"s": size})
+    assert isinstance(caught.value, sprnn.Error)
+
+
+@pytest.mark.parametrize("broken", ("onnx", "ml_dtypes"))
+def test_the_package_that_is_missing_is_named(broken, tmp_path):
+    """Not onnx itself, where that is there and its own import fails."""
+    code = f"import sys; sys.modules[{broken!r}] = None; import sprnn.onnx"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert ("pip install 'sprnn[onnx]'" in done.stderr) == (broken == "onnx") and broken in done.stderr.splitlines()[-1]
 
 
 def test_bad_files(tmp_path):

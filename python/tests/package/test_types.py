@@ -45,6 +45,16 @@ def is_property(node):
     return any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
 
 
+def test_public_names_have_docstrings():
+    for name in sprnn.__all__:
+        thing = getattr(sprnn, name)
+        assert name == "__version__" or thing.__doc__, name
+        if inspect.isclass(thing):
+            own = {m: v for c in thing.__mro__ if c.__module__.startswith("sprnn") for m, v in vars(c).items()}
+            bare = [m for m, v in own.items() if m[0] != "_" and (callable(v) or isinstance(v, property)) and not v.__doc__]
+            assert not bare, name
+
+
 def test_the_stub_is_the_module():
     tree = ast.parse((PACKAGE / "_core.pyi").read_text())
     functions = members(tree.body)

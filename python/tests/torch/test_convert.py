@@ -43,10 +43,51 @@ def test_state_dicts_go_both_ways():
     assert not ours.masks()  # a dense checkpoint
 
 
-def test_zeros_of_a_start_are_not_masks():
-    layer = torch.nn.GRU(4, 4)
-    torch.nn.init.zeros_(layer.weight_hh_l0)
-    assert not sprnn.torch.from_torch(layer).masks()
+def starts():
+    def zeros(weight):
+        torch.nn.init.zeros_(weight)
+
+    def identity(weight):
+        torch.nn.init.eye_(weight)
+
+    def scaled_identity_of_a_gate(weight):
+        torch.nn.init.zeros_(weight)
+        weight.data[-8:, :8] = 0.5 * torch.eye(8)
+
+    return [zeros, identity, scaled_identity_of_a_gate]
+
+
+@pytest.mark.parametrize("start", starts(), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("kind", PAIRS)
+def test_zeros_of_a_start_are_not_masks(kind, start):
+    theirs = torch.nn.Sequential(PAIRS[kind][0](8, 8))
+    start(theirs[0].weight_hh_l0), start(theirs[0].weight_ih_l0)
+    ours = sprnn.torch.from_torch(theirs[0])
+    loaded = PAIRS[kind][1](8, 8)
+    loaded.load_state_dict(theirs[0].state_dict())
+    sprnn.torch.convert(theirs)
+    for layer in (ours, loaded, theirs[0]):
+        assert not layer.masks()
+    layer = theirs[0].train()
+    layer(torch.randn(5, 2, 8))[0].square().sum().backward()
+    torch.optim.SGD(layer.parameters(), 0.1).step()
+    trained = torch.count_nonzero(layer.weight_hh_l0) / layer.weight_hh_l0.numel()
+    assert trained > 0.9 if kind != "GRU" else trained > 0.5  # of a GRU without weights some gates have no gradient
+
+
+def test_zeros_that_are_not_masked_are_weights_when_pruning():
+    """As many are kept as of a matrix without zeros; one of zeros alone is left alone."""
+    layer = sprnn.torch.RNN(8, 8, 2, nonlinearity="relu")
+    torch.nn.init.eye_(layer.weight_hh_l0), torch.nn.init.zeros_(layer.weight_hh_l1)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        layer.to(dtype).remove_masks()
+        (report,) = layer.prune(0.5)
+        assert report.name == "weight_hh_l0" and report.reached == 0.5
+        assert layer.density() == {name: 0.5 if name == "weight_hh_l0" else 1.0 for name in layer.density()}
+        assert layer.masks()["weight_hh_l0"].diagonal().all() and torch.equal(layer.weight_hh_l0, torch.eye(8, dtype=dtype))
+    before = layer.masks()["weight_hh_l0"].clone()
+    layer.prune(0.25)  # what is masked stays masked
+    assert not (layer.masks()["weight_hh_l0"] & ~before).any() and layer.density()["weight_hh_l0"] == 0.25
 
 
 def test_layers_pruned_by_torch():
@@ -131,6 +172,23 @@ def test_convert_swaps_in_place_and_reports():
     text = str(report)
     assert "swapped encoder.0: GRU(5, 8)" in text and "left cell (LSTMCell)" in text
     pickle.dumps(model.decoder)
+
+
+def test_convert_drops_what_calls_the_old_module():
+    model = torch.nn.Sequential(torch.nn.LSTM(5, 8), torch.nn.GRU(5, 8)).train()
+    model[0].compile(backend="eager")
+    loads = []
+    model[0].register_load_state_dict_pre_hook(lambda module, *rest: loads.append(module))
+    old = model[1].forward
+    model[1].forward = lambda *a: old(*a)  # as accelerate's hooks do
+    report = sprnn.torch.convert(model, density=0.3)
+    assert [s.name for s in report.swapped] == ["0"] and [left.name for left in report.left] == ["1"]
+    assert "its forward was replaced" in report.left[0].reason and type(model[1]) is torch.nn.GRU
+    x = torch.randn(4, 2, 5)
+    model[0](x)[0].sum().backward()
+    assert not model[0].weight_hh_l0.grad[~model[0].masks()["weight_hh_l0"]].any()
+    model[0].load_state_dict(model[0].state_dict())
+    assert loads == [model[0]]
 
 
 def test_convert_prunes():

@@ -122,6 +122,25 @@ def test_input_of_any_layout():
         assert_same(ours(wide[..., :7], (h, c)), theirs(wide[..., :7], (h, c)))
 
 
+def test_input_that_is_a_view_of_negated_values():
+    theirs, ours = make_pair("GRU")
+    x = torch.randn(4, 2, 7, dtype=torch.complex64).conj().imag
+    h = torch._neg_view(torch.randn(1, 2, 12))
+    assert x.is_neg() and h.is_neg()
+    session = ours.model().session(batch=2)
+    with torch.no_grad():
+        expected = theirs(x.resolve_neg(), h.resolve_neg())
+        assert_same(ours(x, h), expected)
+    for y in (torch._neg_view(torch.randn(4, 2, 7)), x):
+        session.state = h
+        found = torch.from_numpy(session(y))
+        assert_same(found, theirs(y.resolve_neg(), h.resolve_neg())[0].detach())
+    arrays = {name: torch._neg_view(-value) for name, value in ours.state_dict().items()}
+    assert all((sprnn.Model(arrays).arrays()[n] == v.numpy()).all() for n, v in ours.state_dict().items())
+    with pytest.raises(TypeError, match="out is a view of negated values"):
+        session(y, out=torch._neg_view(torch.zeros(4, 2, 12)))
+
+
 def test_the_input_stays_as_it_was():
     _, ours = make_pair("LSTM")
     x, (h, c) = torch.randn(4, 2, 7), states(ours, 2)
@@ -195,6 +214,21 @@ def test_changed_weights_are_seen(change, dense_runs):
         assert not torch.equal(found[0], before)
         assert not dense_runs
         assert_same(found, ours.to_torch()(x))
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float16, torch.bfloat16))
+def test_data_written_to_weights_of_any_layout_is_seen(dtype):
+    """A transposed matrix, one with gaps, and one with a single element."""
+    ours = sprnn.torch.GRU(1, 12, dtype=dtype).eval()
+    ours.weight_hh_l0 = torch.nn.Parameter(torch.randn(12, 36, dtype=dtype).t())
+    ours.bias_hh_l0 = torch.nn.Parameter(torch.randn(73, dtype=dtype)[1::2])
+    one = sprnn.torch.RNN(1, 1).eval()
+    with torch.no_grad():
+        for layer, name in ((ours, "weight_hh_l0"), (ours, "bias_hh_l0"), (one, "weight_hh_l0"), (one, "weight_ih_l0")):
+            x = torch.randn(4, 2, 1, dtype=layer.bias_ih_l0.dtype)
+            layer(x)
+            getattr(layer, name).data.mul_(-0.5)
+            assert_same(layer(x), layer.to_torch()(x))
 
 
 def test_new_tensors_at_an_old_address():
@@ -274,6 +308,11 @@ def test_moves_keep_the_masks():
         theirs, x = ours.to_torch(), torch.randn(4, 2, 7, dtype=dtype)
         with torch.no_grad():
             assert_same(ours(x), theirs(x))
+    ours.type(torch.float64)  # which converts buffers of any type
+    assert all(mask.dtype == torch.bool for mask in ours.masks().values())
+    with torch.no_grad():
+        assert_same(ours(x.double()), ours.to_torch()(x.double()))
+    ours.float()
     on_meta = copy.deepcopy(ours).to("meta")
     y, h = on_meta(torch.randn(4, 2, 7, device="meta"))
     assert y.shape == (4, 2, 12) and h.is_meta

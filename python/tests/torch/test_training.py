@@ -200,6 +200,37 @@ def test_masks_only_shrink_and_hold():
     assert layer.density()["weight_hh_l0"] == pytest.approx(0.1, abs=0.01)
 
 
+def test_a_schedule_at_density_1_masks_nothing():
+    layer = sprnn.torch.RNN(4, 8, nonlinearity="relu").train()
+    torch.nn.init.eye_(layer.weight_hh_l0), torch.nn.init.zeros_(layer.weight_ih_l0)
+    schedule = sprnn.torch.GradualPruning(layer, 0.2, end=10, frequency=5, input_density=0.5)
+    for mean in (1.0, 1.0):
+        assert all(mask.all() for mask in layer.masks().values()) and set(layer.density().values()) == {mean}
+        schedule.step()
+    layer.weight_hh_l0.data.normal_()  # trained since
+    for _ in range(10):
+        schedule.step()
+    assert layer.density() == {"weight_ih_l0": 1.0, "weight_hh_l0": pytest.approx(0.2, abs=0.01)}  # zeros are left alone
+
+
+@pytest.mark.parametrize("load", (False, True))
+def test_an_average_of_the_model_gets_its_masks(load):
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    model = torch.nn.Sequential(sprnn.torch.LSTM(7, 12), torch.nn.BatchNorm1d(12)).train()
+    layer, dense = model[0], copy.deepcopy(model.state_dict())
+    schedule = sprnn.torch.GradualPruning(model, 0.2, end=6, frequency=2)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    if load:  # a checkpoint without zeros
+        average.module.load_state_dict(dense), model.load_state_dict(dense)
+    optimizer = torch.optim.Adam(layer.parameters(), 0.02)
+    train(layer, optimizer, 8, lambda: (schedule.step(), average.update_parameters(model)))
+    mask = layer.masks()["weight_hh_l0"]
+    assert torch.equal(average.module[0].masks()["weight_hh_l0"], mask) and mask.float().mean() < 0.25
+    state = average.module.state_dict()
+    assert list(state) == list(dense) and not state["0.weight_hh_l0"][~mask].any()
+
+
 def test_a_resumed_run_is_the_same_run():
     def make():
         torch.manual_seed(3)
