@@ -37,20 +37,23 @@ bool overflows(const MatrixLayout& matrix) { return matrix.slots[1] + matrix.slo
 
 // Registers for words of the state that a lane may hold at once. With one lane no shuffle holds the sums in
 // place, and the compiler may load the words of all slots before it sums one batch entry after the other: 7
-// such plans of 37 spilled 104 to 2008 bytes, and the three tried with two lanes nothing; none of 86 whose
-// slots read one or two registers each. Not so with loops over pairs that lie elsewhere, nor with the asm
-// that turns a half into fp32 for each product (NVRTC 13.0; a bound, of which 3/4 were seen).
+// such plans of 37 spilled 104 to 2008 bytes, and the three tried with two lanes nothing; none of those whose
+// slots read one register each. Of two registers a slot it loads some ahead: plans with 24 registers for them
+// of 128, 20 of 168, and 47 of 255 spilled 136 to 680 bytes, those with 29, 27 and 61 nothing. Not so with
+// loops over pairs that lie elsewhere, nor with the asm that turns a half into fp32 for each product
+// (NVRTC 13.0; a bound, of which 3/4 were seen).
 constexpr int few_words = 2;
-int words_at_once(const MatrixLayout& matrix, DType dtype) {
+int words_at_once(const MatrixLayout& matrix, DType dtype, int available) {
   const int words = matrix.image.planes * divide_up(matrix.image.word_bytes, 4);  // of a slot
   const bool ordered = overflows(matrix) || (dtype == DType::fp16 && !matrix.half_sums);
   // A weight of bf16 becomes fp32 by one shift, which is done ahead too: relu 2304, two words a slot,
   // spilled.
   const bool shifts = dtype == DType::bf16;
-  if (matrix.lanes > 1 || words < few_words || (words == few_words && !shifts) || ordered) return 0;
+  if (matrix.lanes > 1 || words < few_words || ordered) return 0;
   int slots = 0;
   for (const RowPass& pass : matrix.passes) slots = std::max(slots, pass.registers);
-  return slots * (words + (shifts ? 1 : 0));
+  const int all = slots * (words + (shifts ? 1 : 0));
+  return words == few_words && !shifts ? std::min(all, available / 4 - 6) : all;
 }
 
 }  // namespace
@@ -68,7 +71,7 @@ std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& 
   const std::set<int> projection_lanes =
       problem.projection_size > 0 ? halves(warp_lanes) : std::set<int>{warp_lanes};
   std::vector<Candidate> all;
-  for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
+  for (const auto& [groups, batches] : gpu::group_shapes(problem, gpu, wishes, true)) {
     const int most_ctas = gpu.sm_count / groups;
     std::set<int> all_ctas;
     // No more CTAs than the fullest one's number of units needs.
@@ -79,8 +82,7 @@ std::vector<Candidate> candidates(const Problem& problem, const GpuDescription& 
       if (!wishes.ctas) all_ctas.insert(divide_up(widest, divide_up(units, 4) * 4));
     }
     for (const int ctas : all_ctas) {
-      for (const int group_batch : gpu::group_batch_choices(problem, groups, wishes)) {
-        if (gpu::are_too_many(groups, group_batch, problem, wishes)) continue;
+      for (const int group_batch : batches) {
         for (const int warps : choices(wishes.warps, {4, 8, 12, 16, 20, 24, 28, 32})) {
           for (const int lanes : all_lanes) {
             for (const int lanes_hr : projection_lanes)
@@ -201,8 +203,9 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   layout = make_layout(plan, problem_, direction_);
   plan.registers.weights = pair_registers(layout, plan.opaque_pairs);
   const int left = plan.registers.available - plan.registers.weights;
-  int words = words_at_once(layout.w_hh, problem_.dtype);
-  if (layout.w_hr) words = std::max(words, words_at_once(*layout.w_hr, problem_.dtype));
+  int words = words_at_once(layout.w_hh, problem_.dtype, plan.registers.available);
+  if (layout.w_hr)
+    words = std::max(words, words_at_once(*layout.w_hr, problem_.dtype, plan.registers.available));
   if (words + beside_words > left && words > 0) {
     return fmt::format(
         "needs {} registers a thread for words of state, {} available with one lane a row group", words,

@@ -23,8 +23,6 @@ void check_wish(std::string_view name, const std::optional<int>& wish, std::int6
   if (wish && (*wish < low || *wish > high)) refuse_wish(name, *wish, fmt::format("{} to {}", low, high));
 }
 
-constexpr int most_of_word = 8;  // batch entries
-
 double kib(std::int64_t bytes) { return static_cast<double>(bytes) / 1024.0; }
 
 // GPCs, in which a cluster lies, have 16 or 18 SMs (H100).
@@ -77,28 +75,33 @@ std::set<int> halves(int most) {
   return all;
 }
 
+namespace {
+
 std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu, const GpuWishes& wishes) {
   const int most = std::min(problem.batch, gpu.sm_count);
   std::set<int> all = halves(most);
   for (int n = 2; n < most; n *= 2) all.insert(n);
-  // As many as there are words of entries.
-  for (int entries = 2; entries <= most_of_word; entries *= 2)
-    all.insert(std::min(most, divide_up(problem.batch, entries)));
   if (wishes.ctas) std::erase_if(all, [&](int groups) { return groups > gpu.sm_count / *wishes.ctas; });
   return choices(wishes.groups, std::move(all));
 }
 
-bool are_too_many(int groups, int group_batch, const Problem& problem, const GpuWishes& wishes) {
-  return !wishes.groups && groups > divide_up(problem.batch, group_batch);
-}
+}  // namespace
 
-std::set<int> group_batch_choices(const Problem& problem, int groups, const GpuWishes& wishes) {
+std::map<int, std::set<int>> group_shapes(const Problem& problem, const GpuDescription& gpu,
+                                          const GpuWishes& wishes, bool whole_words) {
   // H200, us a timestep: tanh 2304, 3 entries a group 1.60, 4 1.34; LSTM 2240, 6 3.79, LSTM 2304, 8 3.30;
   // gather, LSTM 2304 at 10 %, 3 2.12, 4 1.92.
-  std::set<int> all;
-  for (const int n : halves(divide_up(problem.batch, groups)))
-    all.insert(n <= most_of_word ? static_cast<int>(std::bit_ceil(static_cast<unsigned>(n))) : n);
-  return choices(wishes.group_batch, std::move(all));
+  constexpr int most_of_word = 8;
+  std::map<int, std::set<int>> shapes;
+  for (const int groups : group_choices(problem, gpu, wishes)) {
+    for (int entries : choices(wishes.group_batch, halves(divide_up(problem.batch, groups)))) {
+      if (whole_words && !wishes.group_batch && entries <= most_of_word)
+        entries = static_cast<int>(std::bit_ceil(static_cast<unsigned>(entries)));
+      const int needed = divide_up(problem.batch, entries);
+      shapes[wishes.groups ? groups : std::min(groups, needed)].insert(entries);
+    }
+  }
+  return shapes;
 }
 
 std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes) {

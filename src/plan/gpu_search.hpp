@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -31,13 +32,11 @@ void check_wishes(const Problem& problem, const GpuDescription& gpu, const GpuWi
 [[nodiscard]] std::set<int> choices(const std::optional<int>& wish, std::set<int> otherwise);
 // Halves from `most` down to 1: neighbours cost much the same.
 [[nodiscard]] std::set<int> halves(int most);
-[[nodiscard]] std::set<int> group_choices(const Problem& problem, const GpuDescription& gpu,
-                                          const GpuWishes& wishes);
-// Batch entries of one of so many groups, among them as many as fill a word of the state: a few that are not
-// there cost less than words in pieces.
-[[nodiscard]] std::set<int> group_batch_choices(const Problem& problem, int groups, const GpuWishes& wishes);
-// Fewer groups of so many entries do: the others would hold their SMs and run nothing.
-[[nodiscard]] bool are_too_many(int groups, int group_batch, const Problem& problem, const GpuWishes& wishes);
+// Numbers of groups, and of batch entries of each. No more groups than have entries, unless so many are asked
+// for. `whole_words`: among the entries as many as fill a word of the state; a few that are not there cost
+// less than words in pieces.
+[[nodiscard]] std::map<int, std::set<int>> group_shapes(const Problem& problem, const GpuDescription& gpu,
+                                                        const GpuWishes& wishes, bool whole_words);
 
 // Whether to try a group as a cluster.
 [[nodiscard]] std::vector<bool> cluster_choices(int ctas, const GpuDescription& gpu, const GpuWishes& wishes);

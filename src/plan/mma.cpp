@@ -85,30 +85,36 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
   const int gates = direction.cell.gates();
   const auto units = static_cast<int>(problem.hidden_size);
   std::vector<Candidate> all;
-  for (const int groups : gpu::group_choices(problem, gpu, wishes)) {
-    for (const int group_batch : gpu::group_batch_choices(problem, groups, wishes)) {
+  const auto add = [&](int groups, int group_batch, int warps, int row_parts, bool asks_late) {
+    const int whole = row_parts == warps ? warps : 0;
+    for (const int width : widths(problem, gates, gpu, wishes, groups, gathered, whole)) {
+      all.push_back(
+          {groups, divide_up(units, width), group_batch, warps, width, row_parts, strategy, asks_late});
+    }
+  };
+  const std::set<int> all_warps = gpu::choices(wishes.warps, {4, 8, 12, 16});
+  for (const auto& [groups, batches] : gpu::group_shapes(problem, gpu, wishes, true)) {
+    for (const int group_batch : batches) {
       // What many batch entries lack is registers, for their sums and for the state.
       const bool many = !gathered && group_batch > plane_entries;
-      for (const int warps : gpu::choices(wishes.warps, {4, 8, 12, 16})) {
+      for (const int warps : all_warps) {
         for (const bool asks_late : {false, true}) {
           if ((asks_late && !many) || asks_late != wishes.asks_late.value_or(asks_late)) continue;
-          const std::set<int> parts = gathered    ? std::set{1}
-                                      : asks_late ? std::set{1, 2}
-                                      : many      ? std::set{1}
-                                                  : std::set{1, warps};
-          for (const int row_parts : gpu::choices(wishes.row_parts, parts)) {
-            const int whole = row_parts == warps ? warps : 0;
-            // Their words may have fewer entries than there is room for: each lane reads its own.
-            const int needed = divide_up(problem.batch, groups);
-            const int entries =
-                whole > 0 && !wishes.group_batch ? std::min(group_batch, needed) : group_batch;
-            if (gpu::are_too_many(groups, entries, problem, wishes)) continue;
-            for (const int width : widths(problem, gates, gpu, wishes, groups, gathered, whole)) {
-              all.push_back(
-                  {groups, divide_up(units, width), entries, warps, width, row_parts, strategy, asks_late});
-            }
+          for (const int parts : gpu::choices(wishes.row_parts, asks_late ? std::set{1, 2} : std::set{1})) {
+            if (parts != warps) add(groups, group_batch, warps, parts, asks_late);
           }
         }
+      }
+    }
+  }
+  // Warps of whole rows: their words may have fewer entries than there is room for, each lane reads its own.
+  if (gathered || wishes.asks_late.value_or(false)) return all;
+  for (const auto& [groups, batches] : gpu::group_shapes(problem, gpu, wishes, false)) {
+    for (const int group_batch : batches) {
+      for (const int warps : all_warps) {
+        const bool wished = wishes.row_parts == warps;
+        if (wished || (!wishes.row_parts && group_batch <= plane_entries))
+          add(groups, group_batch, warps, warps, false);
       }
     }
   }
