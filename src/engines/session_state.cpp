@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/float_environment.hpp"
 #include "sprnn/error.hpp"
 
 namespace sprnn {
@@ -72,6 +73,7 @@ void SessionState::check_complete(int first, int last) const {
 void SessionState::get(std::span<float> h, std::span<float> c) const {
   check_sizes(h.size(), c.size(), static_cast<std::size_t>(batch_));
   check_complete(0, batch_);
+  const DefaultFloatEnvironment environment;
   std::copy(h_.begin(), h_.end(), h.begin());
   std::copy(c_.begin(), c_.end(), c.begin());
   round_to(dtype_, c);
@@ -79,6 +81,7 @@ void SessionState::get(std::span<float> h, std::span<float> c) const {
 
 void SessionState::set(std::span<const float> h, std::span<const float> c) {
   check_sizes(h.size(), c.size(), static_cast<std::size_t>(batch_));
+  const DefaultFloatEnvironment environment;
   std::copy(h.begin(), h.end(), h_.begin());
   std::copy(c.begin(), c.end(), c_.begin());
   round_to(dtype_, h_);
@@ -90,6 +93,7 @@ void SessionState::get(int entry, std::span<float> h, std::span<float> c) const 
   check_entry(entry);
   check_sizes(h.size(), c.size(), 1);
   check_complete(entry, entry + 1);
+  const DefaultFloatEnvironment environment;
   for (std::size_t d = 0; d < directions_; ++d) {
     std::copy_n(h_.begin() + static_cast<std::ptrdiff_t>(h_at(d, entry)), state_size_,
                 h.subspan(d * state_size_).begin());
@@ -102,6 +106,7 @@ void SessionState::get(int entry, std::span<float> h, std::span<float> c) const 
 void SessionState::set(int entry, std::span<const float> h, std::span<const float> c) {
   check_entry(entry);
   check_sizes(h.size(), c.size(), 1);
+  const DefaultFloatEnvironment environment;
   for (std::size_t d = 0; d < directions_; ++d) {
     const std::span<float> to(h_.data() + h_at(d, entry), state_size_);
     std::copy_n(h.subspan(d * state_size_).begin(), state_size_, to.begin());

@@ -26,16 +26,20 @@ struct Case {
   int threads = 1;
 };
 
-TEST(FloatEnvironment, OfTheCallerChangesNothing) {
+void run_in_a_spoiled_thread(DType dtype) {
   ModelSpec spec;
   spec.cell = lstm_cell();
+  spec.dtype = dtype;
   spec.hidden = 70;
   spec.input = 20;
   spec.density = 0.3;
   const Model model = random_model(spec);
   Inputs in = random_inputs(model, 5, 3, 1);
-  for (float& c : in.c0) c *= 1e-39F;  // subnormal, and what becomes of it
-  for (float& x : in.x) x *= 1e-38F;
+  // Subnormal, and what becomes of it.
+  const float small = dtype == DType::fp16 ? 1e-7F : 1e-38F;
+  for (auto* values : {&in.x, &in.h0, &in.c0}) {
+    for (float& value : *values) value *= small;
+  }
 
   std::vector<Case> cases{{"reference", "", 2}, {"interpreter", "", 1}};
   for (const std::string& isa : cpu_isas()) {
@@ -63,6 +67,13 @@ TEST(FloatEnvironment, OfTheCallerChangesNothing) {
     }).join();
     EXPECT_TRUE(found == expected);
     EXPECT_TRUE(kept);
+  }
+}
+
+TEST(FloatEnvironment, OfTheCallerChangesNothing) {
+  for (const DType dtype : {DType::fp32, DType::fp16, DType::bf16}) {
+    SCOPED_TRACE(to_string(dtype));
+    run_in_a_spoiled_thread(dtype);
   }
 }
 

@@ -203,9 +203,15 @@ class Kernel {
   // Arguments by value, in the kernel's order.
   template <class... Arguments>
   void launch(Stream stream, unsigned blocks, unsigned threads, Arguments... arguments) const {
+    launch_with(shared_bytes_, stream, blocks, threads, arguments...);
+  }
+  // With less shared memory than the most.
+  template <class... Arguments>
+  void launch_with(std::int64_t shared_bytes, Stream stream, unsigned blocks, unsigned threads,
+                   Arguments... arguments) const {
     void* pointers[] = {&arguments...};
-    check(driver().launch(function_, blocks, 1, 1, threads, 1, 1, static_cast<unsigned>(shared_bytes_),
-                          stream, pointers, nullptr),
+    check(driver().launch(function_, blocks, 1, 1, threads, 1, 1, static_cast<unsigned>(shared_bytes), stream,
+                          pointers, nullptr),
           "cuLaunchKernel");
   }
   // All blocks run at the same time; each `cluster` of neighbouring ones, if not 0, in a thread block

@@ -48,6 +48,7 @@ InputProjection::InputProjection(const PackedDirection& packed, const KernelShap
                                  const DirectionProblem& direction, std::int64_t most_rows)
     : columns_(direction.w_ih.cols),
       pitch_(input_pitch(columns_, shape.dtype)),
+      tile_bytes_(gpu::input_tile_bytes(pitch_, shape.dtype)),
       outputs_(projection_columns(shape)) {
   const std::vector<std::int64_t> rows =
       rows_of_columns(shape, gpu::view_maps(packed.sections, shape.frame).units);
@@ -111,9 +112,9 @@ void InputProjection::run(const InputKernels& kernels, DevicePointer x, DevicePo
   } else if (pitch_ <= kernels.tile_pitch) {
     const std::int64_t tiles = (rows + gpu::input_tile_rows - 1) / gpu::input_tile_rows;
     const std::int32_t splits = splits_of(tiles, 256 / gpu::input_tile_rows);
-    kernels.project_tiles->launch(stream, static_cast<unsigned>(tiles * splits), 256U, x, columns, pitch,
-                                  rows, weights_.get(), row_begin_.get(), column_.get(), bias_.get(), outputs,
-                                  out, splits);
+    kernels.project_tiles->launch_with(tile_bytes_, stream, static_cast<unsigned>(tiles * splits), 256U, x,
+                                       columns, pitch, rows, weights_.get(), row_begin_.get(), column_.get(),
+                                       bias_.get(), outputs, out, splits);
     return;
   }
   const std::int32_t splits = splits_of(rows, 256 / gpu::warp_lanes);

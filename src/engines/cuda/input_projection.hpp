@@ -36,7 +36,7 @@ class InputProjection {
            DevicePointer out, Stream stream) const;
 
  private:
-  std::int64_t columns_, pitch_, outputs_;
+  std::int64_t columns_, pitch_, tile_bytes_, outputs_;
   bool pruned_ = false;  // has zeros among its weights
   Buffer weights_, row_begin_, column_, bias_;
   std::unique_ptr<Matmul> matmul_;  // null: CSR

@@ -74,7 +74,8 @@ GpuSession::GpuSession(std::shared_ptr<const Packed> packed, const SessionOption
     ring = std::max(ring, directions_[d]->ring_bytes());
     const std::int64_t width = input_pitch(problem_.directions[d].w_ih.cols, problem_.dtype);
     pitch = std::max(pitch, width);
-    if (gpu::input_tile_fits(width, problem_.dtype, gpu_->description()))
+    if (packed_->plan.directions[d].gpu().w_ih == InputStorage::csr &&
+        gpu::input_tile_fits(width, problem_.dtype, gpu_->description()))
       tile_pitch = std::max(tile_pitch, width);
     tile_steps_ = std::min<std::int64_t>(tile_steps_, directions_[d]->tile_steps());
   }
@@ -110,9 +111,11 @@ void GpuSession::reserve_between(std::int64_t steps) {
                             state_.width() * size_of(problem_.dtype);
   // Layer l writes buffer l % 2 and reads the other; the last layer writes to the caller.
   for (std::size_t i = 0; i < 2 && i + 1 < layers; ++i) {
-    if (captured_) outgrown_.push_back(std::move(between_[i]));
-    between_[i] = Buffer(bytes);
+    Buffer larger(bytes);
+    if (between_captured_) outgrown_.push_back(std::move(between_[i]));
+    between_[i] = std::move(larger);
   }
+  between_captured_ = false;
   between_steps_ = steps;
 }
 
@@ -236,10 +239,10 @@ void GpuSession::run(const DeviceSequence& sequence) {
   whole.y_time = sequence.batch_first ? out : batch_ * out;
   whole.y_batch = sequence.batch_first ? sequence.steps * out : out;
   whole.lengths = reinterpret_cast<DevicePointer>(sequence.lengths);
-  captured_ = captured_ || is_capturing(stream);
   last_->precede(stream);
   take_state(sequence, stream);
   enqueue(whole, stream);
+  if (is_capturing(stream)) between_captured_ = weights_captured_ = true;
   give_state(sequence, stream);
   last_->is_in(stream);
 }
@@ -387,11 +390,12 @@ void GpuSession::tune() {
     int best = middling_wait;
     try {
       const auto time = [&](int wait, std::int64_t steps) {
+        if (busy) throw Error(ErrorCode::deadline, "other work holds the GPU");
         measured = true;
         directions_[d]->set_poll_wait(wait);
         return time_directions(d, d + 1, steps);
       };
-      if (!busy) best = tuned_wait(directions_[d]->tuning_key(), time);
+      best = tuned_wait(directions_[d]->tuning_key(), time);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::deadline) throw;
       busy = true;  // other work holds the GPU; the next direction would wait as long
@@ -419,7 +423,8 @@ void GpuSession::set_weights(std::shared_ptr<const Packed> packed) {
     if (range_[d] != StateRange::stampable) directions[d]->prepare_unbounded();
   }
   directions_.swap(directions);
-  if (captured_) std::move(directions.begin(), directions.end(), std::back_inserter(replaced_));
+  if (weights_captured_) std::move(directions.begin(), directions.end(), std::back_inserter(replaced_));
+  weights_captured_ = false;
   problem_ = packed->plan.problem;
   packed_ = std::move(packed);
 }

@@ -76,8 +76,9 @@ class GpuSession final : public CudaSession {
   std::optional<HostWord> failed_;  // 1: status_ says that a run was given up
   Buffer between_[2];               // outputs of intermediate layers [steps][B][D*R], in the model's dtype
   std::int64_t between_steps_ = 0;
-  // A graph that was captured goes on using what it was captured with.
-  bool captured_ = false;
+  // A graph that was captured goes on using what it was captured with: kept once something else takes its
+  // place.
+  bool between_captured_ = false, weights_captured_ = false;
   std::vector<Buffer> outgrown_;
   std::vector<std::unique_ptr<GpuDirection>> replaced_;
   Buffer host_x_, host_y_, wide_y_;  // staging of runs on host memory: made by the first one

@@ -82,6 +82,7 @@ class ReferenceSession final : public Session {
 
   void set_state(std::span<const float> h, std::span<const float> c) override {
     check_sizes(h.size(), c.size(), entries_);
+    const DefaultFloatEnvironment environment;
     std::ranges::transform(h, state_.h.begin(),
                            [this](float value) { return round_to(model_.dtype, value); });
     std::ranges::copy(c, state_.c.begin());
@@ -101,6 +102,7 @@ class ReferenceSession final : public Session {
   void set_state(int entry, std::span<const float> h, std::span<const float> c) override {
     const std::size_t b = checked(entry);
     check_sizes(h.size(), c.size(), 1);
+    const DefaultFloatEnvironment environment;
     for (std::size_t s = 0; s < states_; ++s) {
       for (std::size_t i = 0; i < h_size_; ++i) {
         state_.h[h_at(s, b) + i] = round_to(model_.dtype, h[s * h_size_ + i]);
