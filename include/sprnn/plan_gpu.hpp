@@ -41,17 +41,17 @@ struct RegisterBudget {
 
 struct SharedBudget {
   std::int64_t available = 0;  // bytes a CTA
-  std::int64_t state =
-      0;  // h (and the unprojected output) as the products read it; dense-mma: none, sparse-mma: for its pairs
-  std::int64_t ring = 0;  // of the exchange in a cluster
-  std::int64_t sums = 0;  // of rows, from the threads that add to those that update cells
+  std::int64_t state = 0;      // h (and the unprojected output) as the products read it; dense-mma: none,
+                               // sparse-mma: for its pairs
+  std::int64_t ring = 0;       // of the exchange in a cluster
+  std::int64_t sums = 0;       // of rows, from the threads that add to those that update cells
   std::int64_t weights = 0;
   [[nodiscard]] std::int64_t total() const noexcept { return state + ring + sums + weights; }
   bool operator==(const SharedBudget&) const = default;
 };
 
-// The best wait differs with everything, and a bad one costs 0.2 us a timestep, of large states microseconds: a session
-// measures it on its GPU.
+// The best wait differs with everything, and a bad one costs much (docs/kernel.md), so a session measures it
+// on its GPU.
 inline constexpr int tuned_poll_wait = -1;
 
 struct GpuPlan {

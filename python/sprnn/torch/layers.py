@@ -113,7 +113,7 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
         """Lets the masked entries be trained again, from zero."""
         self.apply_masks()
         for name in self._matrix_names():
-            setattr(self, _mask_name(name), None)
+            self._set_mask(name, None)
 
     def density(self) -> Dict[str, float]:
         """Kept entries / entries, for each matrix; nan on the device "meta", which holds no values."""
@@ -139,7 +139,10 @@ class RecurrentLayer(torch.nn.modules.rnn.RNNBase):
             old.copy_(mask)  # in place, for whoever holds it: DistributedDataParallel, a captured graph
 
     def _mask_zeros(self, names: List[str]) -> None:
-        """Takes zeros as masked, but for those of a matrix as training starts from: all zeros, or the identity."""
+        """Takes zeros as masked, but for those of a matrix as training starts from: all zeros, or the identity.
+
+        (So the mask of one that was pruned and not trained since is not in its zeros.)
+        """
         with torch.no_grad():
             for name in names:
                 weight = getattr(self, name)
