@@ -8,7 +8,7 @@ log=build/wheel/log
 
 rm -rf build/wheel
 mkdir -p build/wheel/raw
-if ! { "$env/python" -m pip wheel --no-build-isolation --no-deps -C cmake.define.SPRNN_WERROR=ON --wheel-dir build/wheel/raw . &&
+if ! { "$env/python" -m pip wheel --no-build-isolation --no-deps --config-settings=cmake.define.SPRNN_WERROR=ON --wheel-dir build/wheel/raw . &&
        PATH=$env:$PATH auditwheel repair --wheel-dir build/wheel build/wheel/raw/*.whl; } </dev/null >"$log" 2>&1; then
   tail -n 30 "$log" >&2
   echo "wheel: could not be made (all messages are in $log)" >&2
