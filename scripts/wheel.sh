@@ -8,6 +8,8 @@ log=build/wheel/log
 
 rm -rf build/wheel
 mkdir -p build/wheel/raw
+# The compiler that CMake takes by itself, not the one that Python was made with: then ccache knows its objects.
+export CC=${CC:-cc} CXX=${CXX:-c++}
 if ! { "$env/python" -m pip wheel --no-build-isolation --no-deps --config-settings=cmake.define.SPRNN_WERROR=ON --wheel-dir build/wheel/raw . &&
        PATH=$env:$PATH auditwheel repair --wheel-dir build/wheel build/wheel/raw/*.whl; } </dev/null >"$log" 2>&1; then
   tail -n 30 "$log" >&2
