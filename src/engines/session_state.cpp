@@ -65,8 +65,8 @@ void SessionState::check_complete(int first, int last) const {
   if (found == begin + last) return;
   throw Error(
       ErrorCode::unsupported,
-      fmt::format("the last run was interrupted, so the state of batch entry {} is of no one time: set it "
-                  "or reset it",
+      fmt::format("the last run was interrupted or given up, so the state of batch entry {} is of no one "
+                  "time: set it or reset it",
                   found - begin));
 }
 
@@ -137,7 +137,11 @@ void SessionState::set_interrupted(bool interrupted) {
 }
 
 void SessionState::begin_run(bool with_state) {
-  if (!with_state) check_complete(0, batch_);
+  if (with_state) {
+    set_interrupted(false);
+  } else {
+    check_complete(0, batch_);
+  }
   if (!streamable_ && !with_state && std::find(fresh_.begin(), fresh_.end(), false) != fresh_.end()) {
     throw Error(
         ErrorCode::unsupported,

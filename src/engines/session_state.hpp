@@ -22,9 +22,9 @@ class SessionState {
 
   // Before a run: throws Error(unsupported) if this would be a later chunk of a sequence with a reverse
   // direction, that is unless the state was set since the last run or comes with this one.
-  // Or if a run was interrupted since an entry's state was set.
+  // Or if a run was interrupted since an entry's state was set, unless it comes with this one.
   void begin_run(bool with_state = false);
-  // A run that is interrupted leaves the state of some layers and directions further than that of others:
+  // A run that is interrupted, or given up, leaves the state of some layers and directions further than that of others:
   // nobody gets it, and no run goes on from it.
   void set_interrupted(bool interrupted);
 

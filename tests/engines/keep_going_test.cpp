@@ -84,7 +84,8 @@ TEST_P(KeepGoing, AnInterruptedStateIsNoState) {
     return std::string("not refused");
   };
   constexpr const char* reason =
-      "the last run was interrupted, so the state of batch entry {} is of no one time: set it or reset it";
+      "the last run was interrupted or given up, so the state of batch entry {} is of no one time: set it or "
+      "reset it";
   const std::size_t width = 4 * 20;  // layers x directions x units
   std::vector<float> h(width), c(width), all_h(3 * width), all_c(3 * width);
   EXPECT_EQ(refused([&] { session->run(next); }), fmt::format(fmt::runtime(reason), 0));

@@ -141,6 +141,8 @@ CaseResult survive(Fixture& f, cuda::DevicePointer wiped, int words, const Expec
     if (!std::isnan(y.values()[i]))
       return {0, 0, fmt::format("y[{}] is {}, not NaN; {}", i, y.values()[i], message)};
   }
+  if (!refuses_to_go_on(*f.session, f.inputs))
+    return {0, 0, "goes on from the state of a run that was given up"};
   const std::string other = difference(run_on_host(*f.session, f.inputs), before);
   if (!other.empty()) return {0, 0, "other bits after the abort: " + other};
   // Ten waits' worth for a start, and time for everything else.

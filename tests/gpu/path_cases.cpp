@@ -71,6 +71,14 @@ std::vector<Path> paths() {
       {"input", "lengths", spec(lstm_cell(), fp16), {}, 4, Lengths::mixed},
       {"input", "batch first", spec(gru_cell(), fp32), {}, 4, Lengths::all_steps, {0, true}},
       {"input", "chunks of 2", spec(lstm_cell(), bf16, 9), {}, 2, Lengths::all_steps, {2, false}},
+      {"input", "chunks of 1", sized(64, tanh_cell(), fp16), {}, 16, Lengths::all_steps, {1, false}},
+      {"input",
+       "chunks of 1, vector-mma",
+       masked_for(GpuStrategy::vector_mma, sized(64, tanh_cell(), fp16)),
+       vector_mma,
+       16,
+       Lengths::all_steps,
+       {1, false}},
       {"dense", "W_ih by cuBLASLt", spec(tanh_cell(), bf16)},
       {"dense",
        "W_ih by cuBLASLt, batch first",
@@ -223,6 +231,8 @@ std::vector<Path> paths() {
         path.what.starts_with("registers,") || path.what.find("streamed weights") != std::string::npos;
     path.wishes.w_ih = std::string_view(path.group) == "dense" ? InputStorage::dense : InputStorage::csr;
     if (!path.wishes.strategy) path.wishes.strategy = GpuStrategy::gather;
+    // Else a session would first measure for hundreds of timesteps how long it had better wait.
+    if (!path.wishes.poll_wait_cycles) path.wishes.poll_wait_cycles = 0;
     path.wishes.in_cluster = std::string_view(path.group) == "cluster";
     // So small a layer would be given one alone; warps of whole rows are given as many as have rows.
     if (!path.cramped && path.wishes.row_parts.value_or(1) <= 2) path.wishes.ctas = 4;
@@ -279,6 +289,8 @@ CaseResult give_up(const ModelSpec& spec, GpuWishes wishes) {
       if (!(errors.error <= errors.bound)) return {errors.error, errors.bound, ""};
     } catch (const Error& error) {
       if (error.code() != ErrorCode::deadline) throw;
+      if (!refuses_to_go_on(*session, inputs))
+        return {0, 0, "goes on from the state of a run that was given up"};
     }
   }
   return {};

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "sprnn/error.hpp"
+
 namespace sprnn::test {
 
 namespace {
@@ -86,6 +88,16 @@ Output run_on_host(Session& session, const Inputs& inputs, const Way& way) {
   if (way.batch_first) output.y = batch_first(output.y, batch, steps, width);
   session.get_state(output.h, output.c);
   return output;
+}
+
+bool refuses_to_go_on(Session& session, const Inputs& inputs) {
+  std::vector<float> y(static_cast<std::size_t>(inputs.batch) * output_width(session.problem()));
+  try {
+    session.run({1, inputs.x.data(), y.data()});
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::unsupported;
+  }
+  return false;
 }
 
 Output run_on_device(Session& session, const Inputs& inputs, const Way& way, cuda::Stream stream) {

@@ -70,6 +70,9 @@ struct Wanted {
 // Empty if a and b are the same bits, any NaN like any other; else where they differ first.
 [[nodiscard]] std::string difference(const Output& a, const Output& b);
 
+// Of a session whose last run was given up: whether it wants a state before the next.
+[[nodiscard]] bool refuses_to_go_on(Session& session, const Inputs& inputs);
+
 // A stream of the current GPU that does not wait for the default one.
 class OwnStream {
  public:

@@ -330,6 +330,7 @@ void GpuSession::throw_if_aborted() {
   cuda::check(driver().set_bytes(status_.get(), 0, offsetof(Status, on_host), *stream_), "cuMemsetD8Async");
   cuda::check(driver().synchronize(*stream_), "cuStreamSynchronize");
   failed_->clear();
+  state_.set_interrupted(true);  // CTAs that had come to the end have stored theirs, the others have not
   const double seconds = static_cast<double>(limit_) * 1e-9;
   if (status.aborted == abort_rendezvous) {
     throw Error(
@@ -403,6 +404,7 @@ void GpuSession::tune() {
     directions_[d]->set_poll_wait(best);
   }
   if (!measured) return;
+  state_.set_interrupted(false);
   for (const Buffer* state : {&h_, &c_}) {
     if (state->bytes() > 0)
       cuda::check(driver().set_bytes(state->get(), 0, state->bytes(), *stream_), "cuMemsetD8Async");

@@ -55,7 +55,7 @@ class ImageOutputs {
       const bool any = b < GROUP_BATCH && first_entry + b < a.batch && unit < a.outputs;
       to_[i] = any ? (first_entry + b) * a.y_batch + unit : -1;
       const int position = any ? a.position[unit] : 0;
-      from_[i] = E::address(position / units, position % units * GROUP_BATCH + b);
+      from_[i] = any ? E::address(position / units, position % units * GROUP_BATCH + b) : 0;
     }
   }
 

@@ -19,7 +19,7 @@ __device__ __forceinline__ Role claim_role(const Arguments& a) {
   if (a.side_of_sm == nullptr) return {static_cast<int>(blockIdx.x) / CTAS, static_cast<int>(blockIdx.x) % CTAS};
   __shared__ int claimed;
   if (threadIdx.x == 0) {
-    const int side = a.side_of_sm == nullptr ? 0 : a.side_of_sm[sm_id()];
+    const int side = a.side_of_sm[sm_id()];
     const auto share = [&](int of) { return of == 0 ? a.near_roles : a.roles - a.near_roles; };
     int of = side;
     int rank = static_cast<int>(atomicAdd(a.control + Control::claims + side, 1u));

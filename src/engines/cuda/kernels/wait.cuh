@@ -44,9 +44,11 @@ class Patience {
   u64 last_ = 0;
 };
 
-// All CTAs that work have started. False: given up. For all threads of the CTA.
+// All CTAs that work have started, and their threads have read what they need of the state before the run: who ends first, as
+// after a run of one step, overwrites it. False: given up. For all threads of the CTA.
 __device__ __forceinline__ bool rendezvous(u32* arrived, u32 ctas, int cta, i64 limit, Status* status) {
   bool gave_up = false;
+  __syncthreads();
   if (threadIdx.x == 0) {
     // exchange: rendezvous
     add_release_32(arrived, 1);
