@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include "base/parallel.hpp"
 #include "pack/gather_matrix.hpp"
 #include "pack/gather_order.hpp"
+#include "pack/gather_spread.hpp"
 #include "plan/gather_balance.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
@@ -19,7 +21,8 @@ using std::size_t;
 
 using gpu::section;
 
-// Packs one matrix CTA by CTA: its rows to passes and row groups, then each warp's pairs in bank-aware order.
+// Packs one matrix CTA by CTA: its rows to passes and row groups, row groups to phases, then each warp's
+// pairs in bank-aware order.
 class MatrixPacker {
  public:
   MatrixPacker(const MatrixSource& source, const MatrixLayout& layout, DType dtype, bool bank_order,
@@ -50,16 +53,21 @@ class MatrixPacker {
   void pack_pass(int cta, int pass, const std::vector<std::int32_t>& rows,
                  std::span<const std::int32_t> units) {
     const int slots = layout_.passes[static_cast<size_t>(pass)].slots();
+    std::vector<RowGroup> groups(static_cast<size_t>(layout_.row_groups()));
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const size_t index = static_cast<size_t>(pass) * groups.size() + g;
+      if (rows[index] >= 0) groups[g] = {rows[index], part(rows, index, units)};
+      if (groups[g].pairs.size() > static_cast<size_t>(slots * layout_.lanes))
+        refuse_rows(fmt::format("row {} of CTA {}", rows[index], cta));
+    }
+    if (bank_order_) spread_banks(groups, layout_.lanes, slots, layout_.image);
     const int groups_a_warp = warp_lanes / layout_.lanes;
     std::vector<std::vector<Entry>> warp_rows(static_cast<size_t>(groups_a_warp));
     for (int first = 0; first < layout_.row_groups(); first += groups_a_warp) {
       for (int g = 0; g < groups_a_warp; ++g) {
-        const auto index = static_cast<size_t>(pass * layout_.row_groups() + first + g);
-        row_map_[layout_.row_map_index(cta, pass, first + g)] = rows[index];
-        warp_rows[static_cast<size_t>(g)] = rows[index] < 0 ? std::vector<Entry>() : part(rows, index, units);
-        if (warp_rows[static_cast<size_t>(g)].size() > static_cast<size_t>(slots * layout_.lanes)) {
-          refuse_rows(fmt::format("row {} of CTA {}", rows[index], cta));
-        }
+        RowGroup& group = groups[static_cast<size_t>(first + g)];
+        row_map_[layout_.row_map_index(cta, pass, first + g)] = group.row;
+        warp_rows[static_cast<size_t>(g)] = std::move(group.pairs);
       }
       store(cta, pass, first * layout_.lanes, slots,
             arrange(warp_rows, layout_.lanes, slots, layout_.image, bank_order_));

@@ -14,34 +14,25 @@ using std::size_t;
 
 using gpu::refuse;
 
-// Every row of the CTA's units, its parts next to each other, and -1 in the other places.
+// Every row of the CTA's units, in as many parts as the plan has room for, and -1 in the other places.
 void check_row_map(const MatrixView& view) {
   const MatrixLayout& layout = view.layout;
-  std::vector<bool> seen(static_cast<size_t>(layout.rows_a_cta()));
+  std::vector<int> parts(static_cast<size_t>(layout.rows_a_cta()));
   for (int cta = 0; cta < layout.ctas; ++cta) {
-    seen.assign(seen.size(), false);
+    parts.assign(parts.size(), 0);
     const std::int32_t* units = view.units + std::int64_t{cta} * layout.units_a_cta;
-    int expected = 0;
+    int expected = 0, count = 0;
     for (int u = 0; u < layout.units_a_cta; ++u) expected += units[u] >= 0 ? layout.gates : 0;
-    int count = 0, parts = 0;
-    std::int32_t last = -1;
     for (int pass = 0; pass < static_cast<int>(layout.passes.size()); ++pass) {
       for (int group = 0; group < layout.row_groups(); ++group) {
         const std::int32_t row = view.local_row(cta, pass, group);
-        const bool same = row == last;
-        last = row;
         if (row == -1) continue;
         const bool exists = row >= 0 && row < layout.rows_a_cta() && units[row / layout.gates] >= 0;
         if (!exists) refuse("{}.row_map: CTA {} has no row {}", layout.name, cta, row);
-        parts = same ? parts + 1 : 1;
-        if (parts > layout.parts) {
+        int& so_far = parts[static_cast<size_t>(row)];
+        if (++so_far > layout.parts)
           refuse("{}.row_map: CTA {} has row {} in more than {} parts", layout.name, cta, row, layout.parts);
-        }
-        if (same) continue;
-        if (seen[static_cast<size_t>(row)])
-          refuse("{}.row_map: CTA {} has row {} twice", layout.name, cta, row);
-        seen[static_cast<size_t>(row)] = true;
-        ++count;
+        if (so_far == 1) ++count;
       }
     }
     if (count != expected) {
@@ -55,7 +46,8 @@ void check_row_map(const MatrixView& view) {
 std::uint32_t check_pairs(const MatrixView& view, std::span<const std::int32_t> row_nonzeros, DType dtype) {
   const MatrixLayout& layout = view.layout;
   const Image& image = layout.image;
-  std::vector<std::int64_t> last_row(static_cast<size_t>(image.positions), -1);  // that used the position
+  std::vector<bool> taken;  // [row of the CTA][position]: by one of the row's pairs
+  int taken_of = -1;
   std::vector<std::int32_t> nonzeros(row_nonzeros.size(), 0);
   std::uint32_t largest = 0;
   view.for_each_pair([&](int cta, int pass, int group, int lane, int slot, Pair pair) {
@@ -73,8 +65,13 @@ std::uint32_t check_pairs(const MatrixView& view, std::span<const std::int32_t> 
     const std::int32_t local = view.local_row(cta, pass, group);
     if (local < 0) fail("a non-zero where the CTA has no row");
     const std::int64_t row = view.row(cta, local);
-    if (last_row[static_cast<size_t>(position)] == row) fail("the row has this column twice");
-    last_row[static_cast<size_t>(position)] = row;
+    if (taken_of != cta) {
+      taken.assign(static_cast<size_t>(layout.rows_a_cta() * image.positions), false);
+      taken_of = cta;
+    }
+    const auto bit = static_cast<size_t>(local * image.positions + position);
+    if (taken[bit]) fail("the row has this column twice");
+    taken[bit] = true;
     ++nonzeros[static_cast<size_t>(row)];
     largest = std::max(largest, gpu::magnitude_bits(dtype, pair.value));
   });

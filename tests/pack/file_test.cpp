@@ -305,6 +305,10 @@ TEST_P(File, EveryFieldOfTheHeaderIsHeldAgainstTheOthers) {
   std::set<std::string> accepted;
   const json flat = good.flatten();
   for (const auto& [path, value] : flat.items()) {
+    // Of a long list, such as the rows' non-zeros, the first few and every sixteenth: they are alike.
+    const std::string last = path.substr(path.rfind('/') + 1);
+    const bool is_listed = !last.empty() && last.find_first_not_of("0123456789") == std::string::npos;
+    if (is_listed && std::stoi(last) > 3 && std::stoi(last) % 16 != 0) continue;
     json& changed = parts.header[json::json_pointer(path)];
     if (value.is_number_integer()) {
       changed = value.get<std::int64_t>() + 1;

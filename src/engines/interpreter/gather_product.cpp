@@ -1,5 +1,6 @@
 #include "engines/interpreter/gather_product.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engines/interpreter/half.hpp"
@@ -14,18 +15,17 @@ GatherProduct::GatherProduct(const gather::MatrixView& matrix, DType dtype, int 
       exchanged_(lane_sums_.size()),
       halves_(group_batch_),
       sums_(static_cast<std::size_t>(matrix.layout.ctas) *
-            static_cast<std::size_t>(matrix.layout.rows_a_cta()) * group_batch_) {}
+            static_cast<std::size_t>(matrix.layout.rows_a_cta()) * group_batch_),
+      begun_(static_cast<std::size_t>(matrix.layout.rows_a_cta())) {}
 
 void GatherProduct::run(const StateImage& state, int entries, bool bounded) {
   const gather::MatrixLayout& layout = matrix_.layout;
   half_sums_ = layout.half_sums && bounded;
   for (int cta = 0; cta < layout.ctas; ++cta) {
-    std::int32_t last = -1;
+    std::fill(begun_.begin(), begun_.end(), false);
     for (int pass = 0; pass < static_cast<int>(layout.passes.size()); ++pass) {
       for (int group = 0; group < layout.row_groups(); ++group) {
         const std::int32_t row = matrix_.local_row(cta, pass, group);
-        const bool more = row == last;  // a further part of the row
-        last = row;
         if (row < 0) continue;
         for (int lane = 0; lane < layout.lanes; ++lane) {
           sum_lane(cta, pass, group * layout.lanes + lane, state, entries,
@@ -33,6 +33,8 @@ void GatherProduct::run(const StateImage& state, int entries, bool bounded) {
         }
         reduce_lanes(entries);
         float* const sum = const_cast<float*>(sums(cta, row));
+        const bool more = begun_[static_cast<std::size_t>(row)];  // a further part of the row
+        begun_[static_cast<std::size_t>(row)] = true;
         for (int b = 0; b < entries; ++b) {
           const float part = lane_sums_[static_cast<std::size_t>(b)];
           sum[b] = more ? sum[b] + part : part;

@@ -34,6 +34,7 @@ class GatherProduct final : public RecurrentProduct {
   std::vector<float> exchanged_;  // what a lane's neighbour holds
   std::vector<float> halves_;     // [entry]: up to 4 products
   std::vector<float> sums_;       // [cta][row][entry]
+  std::vector<bool> begun_;       // [row] of the CTA: a part of it has been summed
 };
 
 }  // namespace sprnn::interpreter
