@@ -40,7 +40,8 @@ struct Sequence {
   bool batch_first = false;
   // Asked every tenth of a second or so, on the caller's thread, by engines cpu and interpreter; false ends
   // the run with Error(interrupted). Layers then are at different timesteps: until the state of every batch
-  // entry is set or reset, get_state (of that entry) and run are refused with Error(unsupported).
+  // entry is set or reset, get_state (of that entry) and run are refused with Error(unsupported). So they are
+  // after a run that engine cuda has given up (Error(deadline)).
   std::function<bool()> keep_going{};
 };
 

@@ -137,11 +137,7 @@ void SessionState::set_interrupted(bool interrupted) {
 }
 
 void SessionState::begin_run(bool with_state) {
-  if (with_state) {
-    set_interrupted(false);
-  } else {
-    check_complete(0, batch_);
-  }
+  if (!with_state) check_complete(0, batch_);
   if (!streamable_ && !with_state && std::find(fresh_.begin(), fresh_.end(), false) != fresh_.end()) {
     throw Error(
         ErrorCode::unsupported,

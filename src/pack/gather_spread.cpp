@@ -1,7 +1,9 @@
 #include "pack/gather_spread.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <random>
+#include <utility>
 
 namespace sprnn::gather {
 

@@ -16,8 +16,8 @@ struct RowGroup {
 };
 
 // Swaps row groups between the phases of a pass, so that fewer phases have more pairs of one bank class than
-// slots: however they are ordered, each further pair costs a wavefront. Where a row group fills its phases
-// there is nothing to swap.
+// slots: however they are ordered, each that the fullest class has beyond the slots costs a wavefront. Where
+// a row group fills its phases there is nothing to swap.
 void spread_banks(std::span<RowGroup> groups, int lanes, int slots, const Image& image);
 
 }  // namespace sprnn::gather

@@ -38,8 +38,7 @@ struct MatrixView {
     return std::int64_t{pair.offset} * layout.offset_unit;
   }
 
-  // visit(cta, pass, row group, lane, slot of the pass, pair), padding included; a row's pairs follow one
-  // another.
+  // visit(cta, pass, row group, lane, slot of the pass, pair), padding included, CTA after CTA.
   template <class Visit>
   void for_each_pair(Visit&& visit) const {
     for (int cta = 0; cta < layout.ctas; ++cta) {

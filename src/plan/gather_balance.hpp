@@ -23,8 +23,8 @@ namespace sprnn::gather {
                                                        std::int64_t total_units);
 
 // The row of each row group of a CTA, pass after pass, -1 for none: [passes * row_groups]. In one pass row
-// after row, each with its parts; in several the longest rows first. Empty if the rows need more than the
-// layout has.
+// after row, each with its parts; in several the longest rows first. Pack may swap those of a pass. Empty if
+// the rows need more than the layout has.
 [[nodiscard]] std::vector<std::int32_t> assign_rows(std::span<const std::int32_t> units,
                                                     std::span<const std::int32_t> row_nonzeros,
                                                     const MatrixLayout& layout);

@@ -99,8 +99,8 @@ struct Layout : gpu::Frame {
 
 // The sections of a packed direction, in order. Between those of gpu_layout.hpp lie, for w_hh and then w_hr:
 //   M.row_map        int32 [ctas][passes][row_groups]: the CTA's row that a row group sums, or sums a part
-//   of; -1
-//                    for none. The parts of a row are neighbours.
+//   of,
+//                    anywhere in a pass; -1 for none.
 //   M.registers, M.shared, M.l2   pairs, MatrixLayout::block_words of each CTA
 [[nodiscard]] std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);

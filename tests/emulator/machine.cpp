@@ -1,15 +1,15 @@
 #include "emulator/machine.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 
 namespace sprnn::emulator {
 
 namespace {
 
-constexpr int longest_turn = 400;     // instructions
-constexpr unsigned side_by_side = 4;  // CTAs of a launch that is not cooperative
+constexpr std::uint64_t instruction_ns = 100;  // of a warp, while the others do as much
+constexpr int longest_turn = 400;              // instructions
+constexpr unsigned side_by_side = 4;           // CTAs of a launch that is not cooperative
 
 std::uint32_t first_lane(std::uint32_t mask) { return static_cast<std::uint32_t>(std::countr_zero(mask)); }
 
@@ -58,6 +58,7 @@ void Machine::run_some(unsigned first, unsigned count) {
     }
     ctas_.push_back(std::move(cta));
   }
+  warps_ = warps.size();
   int idle = 0;
   while (!warps.empty()) {
     const std::size_t pick = random_() % warps.size();
@@ -246,8 +247,8 @@ const std::uint64_t* Machine::compute(Warp& warp, const Operand& operand) {
       case Special::clock:
         return executed_;
       case Special::globaltimer:
-        return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
-                                          std::chrono::nanoseconds(1));
+        // Of the machine, not of the host, whose speed would decide over deadlines.
+        return 1 + executed_ * instruction_ns / warps_;
       case Special::dynamic_shared:
         return shared_begin + launch_.kernel->dynamic_shared_at;
     }
@@ -351,6 +352,30 @@ void Machine::land(Cta& from, std::size_t index) {
   std::memcpy(to, &store.value, static_cast<std::size_t>(std::min(store.bytes, 8)));
   if (store.bytes == 16) std::memcpy(to + 8, &store.second, 8);
   if (store.counter >= 0) complete_bytes(*store.to, static_cast<std::uint64_t>(store.counter), -store.bytes);
+}
+
+void Machine::delay(Warp& from, int lane, Pending store) {
+  store.thread = static_cast<std::uint32_t>(from.index * lanes + lane);
+  store.epoch = from.cta->epoch;
+  store.warp_epoch = from.epoch;
+  from.cta->pending.push_back(store);
+}
+
+void Machine::release(Warp& by, std::uint32_t mask) {
+  Cta& cta = *by.cta;
+  const auto comes_before = [&](const Pending& store) {
+    if (store.epoch < cta.epoch) return true;
+    if (store.thread / lanes != static_cast<std::uint32_t>(by.index)) return false;
+    return store.warp_epoch < by.epoch || (mask >> store.thread % lanes & 1) != 0;
+  };
+  for (auto found = cta.pending.begin(); found != cta.pending.end();) {
+    if (!comes_before(*found)) {
+      ++found;
+      continue;
+    }
+    land(cta, static_cast<std::size_t>(found - cta.pending.begin()));
+    found = cta.pending.begin();
+  }
 }
 
 void Machine::settle(Cta& from) {

@@ -90,8 +90,9 @@ struct Pending {
   Cta* to = nullptr;
   std::uint64_t value = 0;
   int bytes = 0;
-  std::uint64_t second = 0;   // of 16 bytes the upper half
-  std::int64_t counter = -1;  // of an mbarrier in `to`, that counts the bytes
+  std::uint64_t second = 0;                             // of 16 bytes the upper half
+  std::int64_t counter = -1;                            // of an mbarrier in `to`, that counts the bytes
+  std::uint32_t thread = 0, epoch = 0, warp_epoch = 0;  // who stored it, and when
 };
 
 // Who accessed two bytes of shared memory last, by what orders nothing itself: no atomic, volatile or async
@@ -141,8 +142,11 @@ class Machine {
   // between and one of the two writes.
   void trace(Warp& warp, int lane, const std::byte* at, int bytes, bool writes, const Operation& operation);
 
-  void delay(Cta& from, const Pending& store) { from.pending.push_back(store); }
+  void delay(Warp& from, int lane, Pending store);
   void settle(Cta& from);  // all of its stores become visible
+  // Those that the lanes of `mask` have made, or that a barrier puts before what they do now: what they
+  // release.
+  void release(Warp& by, std::uint32_t mask);
   void settle_at(Cta& from, std::uint64_t address, int bytes);
   void complete_bytes(Cta& of, std::uint64_t counter, std::int64_t bytes);
 
@@ -169,7 +173,7 @@ class Machine {
   std::vector<Operation> operations_;
   std::vector<Lanes> constants_;
   std::vector<std::unique_ptr<Cta>> ctas_;  // that run now
-  std::uint64_t executed_ = 0;
+  std::uint64_t executed_ = 0, warps_ = 1;  // of the CTAs that run now
   std::array<Lanes, 4> scratch_{};
   std::size_t next_scratch_ = 0;
 };

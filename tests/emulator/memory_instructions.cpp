@@ -39,7 +39,9 @@ const std::vector<Operand>& parts_of(const Operand& operand, std::vector<Operand
 // In a ring in shared memory, whose words others store, the mbarrier orders plain loads after them: those
 // never meet a plain store.
 bool is_traced(const Operation& operation, std::uint64_t address) {
-  return operation.space == Space::shared && !operation.strong && address >> Machine::rank_shift == 0;
+  if (operation.space == Space::generic) address -= Machine::shared_window;
+  return (operation.space == Space::shared || operation.space == Space::generic) && !operation.strong &&
+         address >> Machine::rank_shift == 0;
 }
 
 void load(Machine& machine, Warp& warp, const Operation& operation, std::uint32_t mask) {
@@ -89,7 +91,7 @@ void store_late(Machine& machine, Warp& warp, const Operation& operation, int la
   } else {
     store.address = address;
   }
-  machine.delay(*warp.cta, store);
+  machine.delay(warp, lane, store);
 }
 
 void store(Machine& machine, Warp& warp, const Operation& operation, std::uint32_t mask) {
@@ -97,7 +99,7 @@ void store(Machine& machine, Warp& warp, const Operation& operation, std::uint32
   const std::vector<Operand>& from = parts_of(operation.operand(1), one);
   const Operand& to = operation.operand(0);
   const int whole = operation.bytes * operation.count;
-  if (operation.strong && operation.instruction->has("release")) machine.settle(*warp.cta);
+  if (operation.strong && operation.instruction->has("release")) machine.release(warp, mask);
   for_each(mask, [&](int lane) {
     const std::uint64_t address = address_of(machine, warp, to, lane);
     std::byte* const bytes = machine.locate(warp, lane, operation.space, address, whole, operation);
@@ -144,7 +146,7 @@ void update(Machine& machine, Warp& warp, const Operation& operation, std::uint3
   const bool is_red = operation.instruction->words.front() == "red";
   const std::size_t first = is_red ? 0 : 1;
   const Instruction& i = *operation.instruction;
-  if (i.has("release") || i.has("acq_rel")) machine.settle(*warp.cta);
+  if (i.has("release") || i.has("acq_rel")) machine.release(warp, mask);
   for_each(mask, [&](int lane) {
     const std::uint64_t address = address_of(machine, warp, operation.operand(first), lane);
     machine.settle_at(*warp.cta, address, operation.bytes);
@@ -171,11 +173,11 @@ void update(Machine& machine, Warp& warp, const Operation& operation, std::uint3
   });
 }
 
-void fence(Machine& machine, Warp& warp, const Operation& operation, std::uint32_t) {
+void fence(Machine& machine, Warp& warp, const Operation& operation, std::uint32_t mask) {
   if (operation.instruction->has("cta")) return;  // what other CTAs see is not ordered
   if (operation.instruction->has("acq_rel") || operation.instruction->has("sc") ||
       operation.instruction->words.front() == "membar")
-    machine.settle(*warp.cta);
+    machine.release(warp, mask);
 }
 
 // mapa: an address in shared memory, of the cluster's CTA of that rank.

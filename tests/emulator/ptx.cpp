@@ -1,10 +1,12 @@
 #include "emulator/ptx.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cctype>
 #include <charconv>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace sprnn::emulator {
 

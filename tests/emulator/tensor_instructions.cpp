@@ -124,8 +124,11 @@ void load_matrices(Machine& machine, Warp& warp, const Operation& operation, std
     for (std::size_t r = 0; r < 8; ++r) {
       const std::size_t lane = 8 * m + r;
       const std::uint64_t address = addresses[lane] + static_cast<std::uint64_t>(from.offset);
-      std::memcpy(matrix[r].data(),
-                  machine.locate(warp, static_cast<int>(lane), Space::shared, address, 16, operation), 16);
+      const std::byte* const row =
+          machine.locate(warp, static_cast<int>(lane), Space::shared, address, 16, operation);
+      if (address >> Machine::rank_shift == 0)
+        machine.trace(warp, static_cast<int>(lane), row, 16, false, operation);
+      std::memcpy(matrix[r].data(), row, 16);
     }
     std::uint64_t* const words = Machine::write(warp, to.vector[m]);
     for (std::size_t lane = 0; lane < lanes; ++lane) {

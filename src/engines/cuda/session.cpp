@@ -226,7 +226,8 @@ void GpuSession::run(const DeviceSequence& sequence) {
   const auto stream = static_cast<Stream>(sequence.stream);
   const Current current(*gpu_);
   const WhileCapturing capturing;
-  state_.begin_run(sequence.from_zero || sequence.h0 != nullptr);
+  const bool with_state = sequence.from_zero || sequence.h0 != nullptr;
+  state_.begin_run(with_state);
   const std::int64_t in = problem_.input_size;
   const auto out = static_cast<std::int64_t>(state_.directions_a_layer() * state_.width());
   Tile whole;
@@ -242,7 +243,11 @@ void GpuSession::run(const DeviceSequence& sequence) {
   last_->precede(stream);
   take_state(sequence, stream);
   enqueue(whole, stream);
-  if (is_capturing(stream)) between_captured_ = weights_captured_ = true;
+  if (is_capturing(stream)) {
+    between_captured_ = weights_captured_ = true;
+  } else if (with_state) {
+    state_.set_interrupted(false);
+  }
   give_state(sequence, stream);
   last_->is_in(stream);
 }
@@ -337,8 +342,8 @@ void GpuSession::throw_if_aborted() {
         ErrorCode::deadline,
         fmt::format(
             "the kernel was given up: not all of its CTAs started within {:g} s (CTA {} waited); is other "
-            "work holding the GPU? A longer deadline (SessionOptions::deadline_seconds, SPRNN_DEADLINE) "
-            "waits longer",
+            "work holding the GPU? Reset or set the state before the next run; a longer deadline "
+            "(SessionOptions::deadline_seconds, SPRNN_DEADLINE) waits longer",
             seconds * rendezvous_deadlines, status.cta));
   }
   throw Error(
