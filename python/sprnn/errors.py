@@ -72,7 +72,10 @@ class DeviceError(Error, RuntimeError):
 
 
 class DeadlineError(Error, TimeoutError):
-    """A run that was given up because it took too long. The session wants its state set or reset before it goes on."""
+    """A run that was given up because it took too long.
+
+    The session wants its state set or reset before it goes on.
+    """
 
     code = ErrorCode.DEADLINE
 
