@@ -86,7 +86,7 @@ struct DirectionPlan {
   bool reverse = false;
   std::variant<CpuPlan, GatherPlan, MmaPlan> choice;
   std::vector<CostPart> cost;
-  std::int64_t packed_bytes = 0;  // weights as packed
+  std::int64_t packed_bytes = 0;     // weights as packed
   // The largest buffers that a session allocates beside the state: on a CPU all of them, on a GPU the input
   // projection's tile and the ring.
   std::int64_t workspace_bytes = 0;

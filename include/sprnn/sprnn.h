@@ -183,10 +183,10 @@ int sprnn_session_get_info(const sprnn_session* session, sprnn_session_info* inf
  *   lengths      [B], each in 1..T; NULL: all T. Each entry's state ends at its own length.
  *   batch_first  0 or 1.
  * A sequence may come in several calls, with the same bits as in one; a bidirectional model takes whole
- * sequences only, and wants a reset between them (else SPRNN_UNSUPPORTED). After SPRNN_DEADLINE the state is
- * of no one time: until it is set or reset, runs and sprnn_session_get_state are refused with
- * SPRNN_UNSUPPORTED. Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED, SPRNN_DEVICE, SPRNN_DEADLINE,
- * SPRNN_OUT_OF_MEMORY. */
+ * sequences only, and wants a reset between them (else SPRNN_UNSUPPORTED).
+ * After SPRNN_DEADLINE the state is of no one time: until it is set or reset, runs and
+ * sprnn_session_get_state are refused with SPRNN_UNSUPPORTED.
+ * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED, SPRNN_DEVICE, SPRNN_DEADLINE, SPRNN_OUT_OF_MEMORY. */
 int sprnn_session_run(sprnn_session* session, int64_t steps, const float* x, float* y, const int64_t* lengths,
                       int batch_first);
 
@@ -196,8 +196,7 @@ int sprnn_session_run(sprnn_session* session, int64_t steps, const float* x, flo
  *   h        [L*D, R] for one entry, [L*D, B, R] for all.
  *   c        [L*D, H] or [L*D, B, H]; unless has_cell_state: NULL, with c_count 0.
  *   h_count, c_count  the floats in h and c, as a check.
- * Errors: SPRNN_INVALID_ARGUMENT; of sprnn_session_get_state also SPRNN_UNSUPPORTED, after a run that was
- * given up. */
+ * Errors: SPRNN_INVALID_ARGUMENT; of sprnn_session_get_state also SPRNN_UNSUPPORTED (a run was given up). */
 int sprnn_session_get_state(const sprnn_session* session, int entry, float* h, size_t h_count, float* c,
                             size_t c_count);
 int sprnn_session_set_state(sprnn_session* session, int entry, const float* h, size_t h_count, const float* c,

@@ -24,8 +24,8 @@ class SessionState {
   // direction, that is unless the state was set since the last run or comes with this one.
   // Or if a run was interrupted since an entry's state was set, unless it comes with this one.
   void begin_run(bool with_state = false);
-  // A run that is interrupted, or given up, leaves the state of some layers and directions further than that of others:
-  // nobody gets it, and no run goes on from it.
+  // A run that is interrupted, or given up, leaves the state of some layers and directions further than that
+  // of others: nobody gets it, and no run goes on from it.
   void set_interrupted(bool interrupted);
 
   [[nodiscard]] std::size_t width() const noexcept { return state_size_; }      // R

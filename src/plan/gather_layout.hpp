@@ -98,9 +98,8 @@ struct Layout : gpu::Frame {
                                  const DirectionProblem& direction);
 
 // The sections of a packed direction, in order. Between those of gpu_layout.hpp lie, for w_hh and then w_hr:
-//   M.row_map        int32 [ctas][passes][row_groups]: the CTA's row that a row group sums, or sums a part
-//   of,
-//                    anywhere in a pass; -1 for none.
+//   M.row_map        int32 [ctas][passes][row_groups]: the CTA's row that a row group sums, whole or a
+//                    part of it; -1 for none. Parts may lie anywhere in a pass.
 //   M.registers, M.shared, M.l2   pairs, MatrixLayout::block_words of each CTA
 [[nodiscard]] std::vector<SectionSize> section_sizes(const GatherPlan& plan, const Problem& problem,
                                                      const DirectionProblem& direction);

@@ -215,8 +215,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #if COUNTED
   h_exchange.let_land();
 #endif
-  // Given up: what was not computed is NaN, this CTA's part of the state stays as it was before the launch. The last outputs are each
-  // owner's to store, also here: others may have come to the end.
+  // Given up: what was not computed is NaN, this CTA's part of the state stays as it was before the launch. The last
+  // outputs are each owner's to store, also here: others may have come to the end.
   for (int done = step > 0 ? step - 1 : 0; done + 1 < a.steps; ++done) y.fill(Element::nan, time_of(done));
   h_own.for_each(a.output_map, cta, first_entry, [&](int, int unit, i64 b) {
     store_element<Element>(a.y, time_of(a.steps - 1) * a.y_time + b * a.y_batch + unit, Element::nan);
