@@ -87,12 +87,14 @@ class LaneSums {
   }
 
   // The butterfly over a row group's lanes, as the interpreter does it; but while a lane has several batch entries left, it
-  // gives away half of them and keeps the sums of the others: B/2 + B/4 + ... shuffles instead of B each time. Then
-  // stores the entries that this lane kept.
-  __device__ __forceinline__ void reduce_and_store(u32 sums, int place) {
-    int first = 0;  // batch entry of sum_[0]
+  // gives away half of them and keeps the sums of the others: B/2 + B/4 + ... shuffles instead of B each time.
+  // Returns the batch entry of the first sum that this lane kept.
+  __device__ __forceinline__ int reduce() {
+    int first = 0;
     reduce<width, M::lanes / 2>(first);
-    constexpr int kept = at_least_one(width / M::lanes);
+    return first;
+  }
+  __device__ __forceinline__ void store(u32 sums, int place, int first) const {
     constexpr int repeated = at_least_one(M::lanes / width);  // lanes that end with the same entry
     if (place < 0 || threadIdx.x % repeated != 0) return;
 #pragma unroll
@@ -100,6 +102,8 @@ class LaneSums {
       if (GROUP_BATCH == width || first + j < GROUP_BATCH) store_shared(sums + 4 * (place * GROUP_BATCH + first + j), sum_[j]);
     }
   }
+
+  static constexpr int width = power_of_two_from(GROUP_BATCH), kept = at_least_one(width / M::lanes);
 
  private:
   // A template, since the compiler does not unroll the loop over steps for 16 entries and more, and an array that is
@@ -142,7 +146,6 @@ class LaneSums {
     return entry_of<Element>(word, e);
   }
 
-  static constexpr int width = power_of_two_from(GROUP_BATCH);
   float sum_[width > Image::planes * Image::entries ? width : Image::planes * Image::entries] = {};
   u32 half_[Image::planes][words] = {};
 };
@@ -173,9 +176,7 @@ struct PairQuad {
 // the registers by variables and put all of them in local memory.
 template <class M, int P>
 __device__ __forceinline__ void sum_pass(const RegisterPairs<M>& pairs, const unsigned char* shared_pairs,
-                                         const unsigned char* l2_pairs, const unsigned char* image, u32 sums,
-                                         int place) {
-  LaneSums<M> lane;
+                                         const unsigned char* l2_pairs, const unsigned char* image, LaneSums<M>& lane) {
   constexpr int count = M::register_count[P];
 #pragma unroll
   for (int s = 0; s < count; ++s) {
@@ -208,7 +209,6 @@ __device__ __forceinline__ void sum_pass(const RegisterPairs<M>& pairs, const un
     }
     quad.add_to(lane, image);
   }
-  lane.reduce_and_store(sums, place);
 }
 
 // One CTA's part of a matrix, as a thread holds it.
@@ -271,8 +271,15 @@ class GatheredRows {
   template <int P>
   __device__ __forceinline__ void passes(const unsigned char* image, u32 sums) {
     if constexpr (P < M::passes) {
-      sum_pass<M, P>(pairs_, shared_pairs_, l2_pairs_, image, sums, place_[P]);
+      LaneSums<M> lane;
+      sum_pass<M, P>(pairs_, shared_pairs_, l2_pairs_, image, lane);
+      const int first = lane.reduce();
+      // Where registers hold the sums of all passes, their stores come last: a store's branch would keep the next pass's loads
+      // from being sent for.
+      constexpr bool holds_sums = M::passes * LaneSums<M>::kept <= 8;
+      if constexpr (!holds_sums) lane.store(sums, place_[P], first);
       passes<P + 1>(image, sums);
+      if constexpr (holds_sums) lane.store(sums, place_[P], first);
     }
   }
 
