@@ -18,7 +18,8 @@ class Product {
   static constexpr int sum_buffers = streams || M::has_rest || M::whole_rows ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
-      : weights_(arrays, cta, shared_weights) {
+      : weights_(arrays, cta, shared_weights), shared_at_(shared_address(shared_weights) + threadIdx.x * 16) {
+    asm volatile("" : "+r"(shared_at_));  // kept, not computed anew
     const auto block = weights_.held_block();
 #pragma unroll
     for (int i = 0; i < M::register_steps * M::index_words; ++i) index_[i] = *block.index(i / M::index_words, i % M::index_words);
@@ -57,7 +58,7 @@ class Product {
       multiply_held(columns, sum, coming);
     } else {
       multiply_streamed<0, M::shared_steps>(columns, sum[0], coming, [&](int step, int tile, Fragment& to) {
-        load_shared_fragment(step * M::tiles + tile, to);
+        load_late_fragment(step, tile, to);
       });
     }
     if constexpr (COUNTED) {
@@ -186,6 +187,13 @@ class Product {
     if (M::sparse && tile % 2 == 0) to.index = *weights_.shared().index(step, tile / 2);
   }
 
+  // In a rolled loop the compiler would compute each address anew: GRU 2560, batch 32, 9.6 us a timestep instead of 8.2.
+  __device__ __forceinline__ void load_late_fragment(int step, int tile, Fragment& to) const {
+    if (step >= M::shared_steps) step = 0;  // loaded for nothing
+    Fragments<M>::take(load_shared_128(shared_at_ + step * (M::tiles * THREADS * 16) + tile * (THREADS * 16)), to.words);
+    if (M::sparse && tile % 2 == 0) to.index = *weights_.shared().index(step, tile / 2);
+  }
+
   // `steps` steps whose state comes a quad at a time, from quad `first` on: any number, in a rolled loop. `coming`: their
   // fragments that are on their way; `load(step, tile, fragment)` sends for those behind.
   template <int first, int steps, int N, class Columns, class Load>
@@ -292,6 +300,7 @@ class Product {
   }
 
   Fragments<M> weights_;
+  u32 shared_at_;  // of this thread's words of the first fragment there
   u32 index_[at_least_one(M::register_steps * M::index_words)];
   Fragment streamed_[streamed_ahead];  // on their way, from one timestep to the next
 };

@@ -223,6 +223,7 @@ class HeldExchange : public HeldSlice<M> {
     return w * Quads::parts < Quads::held_steps && (all_published || (w < held_words_ && has_entry(plane)));
   }
   __device__ __forceinline__ bool has_streamed(int plane, int w) const {
+    if constexpr (all_published && Quads::streamed_steps % Quads::steps == 0) return true;
     return all_published ? w * Quads::parts < Quads::streamed_steps : w < streamed_words_ && has_entry(plane);
   }
   __device__ __forceinline__ static bool is_there(const Quad& quad, u32 step, bool has_second) {

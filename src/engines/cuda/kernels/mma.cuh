@@ -75,7 +75,7 @@ class Fragments {
     const u32* words;
     int steps;
     __device__ __forceinline__ const uint4* fragment(int step, int tile) const {
-      return reinterpret_cast<const uint4*>(words) + (step * M::tiles + tile) * THREADS + threadIdx.x;
+      return reinterpret_cast<const uint4*>(words) + threadIdx.x + static_cast<i64>(step) * (M::tiles * THREADS) + tile * THREADS;
     }
     // Of two tiles a word.
     __device__ __forceinline__ const u32* index(int step, int word) const {

@@ -122,6 +122,11 @@ __device__ __forceinline__ float4 load_shared_4(u32 address) {
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address) : "memory");
   return v;
 }
+__device__ __forceinline__ uint4 load_shared_128(u32 address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
+  return v;
+}
 
 // Relaxed, at the scope of the GPU: PTX ISA, "Memory Consistency Model". Each 64-bit element of the vector, and
 // each .b128, is single-copy atomic.
