@@ -144,6 +144,14 @@ class Ring {
     return (((v.low ^ stamp(step)) | (v.high ^ stamp(step))) & stamp_bit) == 0;
   }
 
+  // Of a word that has come and is not flagged: 0. To be or'ed over all words that a thread has polled, so that one test is
+  // left of them, for what is rare: one that has not come yet, or has a NaN.
+  __device__ __forceinline__ static u64 oddity(u64 word, u32 step) { return (word ^ stamp(step)) & (flags_nan ? stamp_bit | flag_bit : stamp_bit); }
+  __device__ __forceinline__ static u64 oddity(const Quad& v, u32 step, bool has_second = true) {
+    if constexpr (W == Word::tag) return is_fresh(v, step) ? 0 : 1;
+    return oddity(v.low, step) | (has_second ? oddity(v.high, step) : 0);
+  }
+
   // The word that this thread and the next ones, of `entry` a multiple of word_entries, have the entries of.
   __device__ __forceinline__ static u64 join(u32 bits) {
     if constexpr (Element::bytes == 2) {

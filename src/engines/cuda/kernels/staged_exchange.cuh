@@ -61,9 +61,16 @@ class StagedExchange : public HeldSlice<M> {
         const auto place = [&](int i) { return (first + i) * 32; };
         exchange_.ring_.ask(v, from, wants, place);
         if (first == 0) while_waiting();
-        exchange_.ring_.wait(
-            v, from, step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
-        stage(first, v);
+        u64 odd = 0;
+#pragma unroll
+        for (int i = 0; i < polls_at_once; ++i) odd |= wants(i) ? Codec::oddity(v[i], step_, has(i, 1)) : 0;
+        const bool any_odd = __any_sync(~0u, odd != 0);
+        if (any_odd) {
+          exchange_.ring_.wait(
+              v, from, step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
+          __syncwarp();
+        }
+        stage(first, v, any_odd);
       }
       __syncwarp();
     }
@@ -89,7 +96,7 @@ class StagedExchange : public HeldSlice<M> {
 
     // The quads from `first` on; words that nobody publishes are zero.
     template <int N>
-    __device__ __forceinline__ void stage(int first, const Quad (&quads)[N]) {
+    __device__ __forceinline__ void stage(int first, const Quad (&quads)[N], bool may_be_flagged) {
       u64 words[N][Quads::words], all = 0;
       u32 carries = 0;
 #pragma unroll
@@ -102,7 +109,7 @@ class StagedExchange : public HeldSlice<M> {
         if constexpr (!can_flag) carries |= carried(static_cast<u32>(word)) | carried(static_cast<u32>(word >> 32));
       }
       nonfinite_ |= (carries & in_each_half * Element::sign) != 0;
-      if (can_flag && Codec::is_flagged(all)) {
+      if (can_flag && may_be_flagged && Codec::is_flagged(all)) {
         nonfinite_ = true;
 #pragma unroll
         for (int i = 0; i < N * Quads::words; ++i) {
