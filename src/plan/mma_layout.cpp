@@ -201,7 +201,7 @@ SharedBudget shared_budget(const Layout& layout, int group_batch, std::int64_t a
   // it comes step by step, nor where a warp's sums are its own, nor before a rest, where they meet.
   const bool two =
       !layout.w_hh.gathered && !layout.w_hh.streams_state() && !layout.w_hh.whole_rows() && !layout.rest;
-  const std::int64_t sums = std::int64_t{4} * layout.w_hh.column_warps() * layout.w_hh.sum_words(group_batch);
+  const std::int64_t sums = std::int64_t{4} * layout.w_hh.sum_sets() * layout.w_hh.sum_words(group_batch);
   budget.sums = two ? 2 * sums : sums;
   budget.weights = 4 * layout.w_hh.block_words(Place::shared);
   if (layout.rest) {

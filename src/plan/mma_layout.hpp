@@ -136,7 +136,13 @@ struct MatrixLayout {
   [[nodiscard]] int streamed_ahead() const noexcept {
     return streams_two_steps() ? 2 * tiles_a_warp() : fragments_ahead();
   }
-  // Sums of a CTA: [column warp][batch entry][row of its tiles], up to the last row that there is.
+  // Sums of a CTA: [set][batch entry][row of its tiles], up to the last row that there is. Each column warp
+  // has a set; but where weights lie in L2 for want of room, and the state comes late anyway, two of them
+  // share one.
+  [[nodiscard]] int sum_sets() const noexcept {
+    const bool shares = asks_late && steps.l2 > 0 && column_warps() % 2 == 0;
+    return shares ? column_warps() / 2 : column_warps();
+  }
   [[nodiscard]] int sum_rows() const noexcept {
     const int last = units_a_cta * gates - 1;
     return last / rows_a_tile * tile_rows + last % rows_a_tile + 1;
@@ -150,7 +156,7 @@ struct MatrixLayout {
     return (sum_rows() + 31 - bank) / 32 * 32 + bank;
   }
   [[nodiscard]] int sum_gap(int group_batch) const noexcept { return unit_words(group_batch) ? 0 : 8; }
-  // Of a column warp.
+  // Of a set.
   [[nodiscard]] int sum_words(int group_batch) const noexcept {
     return group_batch * sum_pitch(group_batch) + (group_batch - 1) / 2 * sum_gap(group_batch);
   }

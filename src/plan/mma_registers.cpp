@@ -67,8 +67,8 @@ int working_registers(const MmaPlan& plan, const Layout& layout, const Cell& cel
     const int streaming_step =
         fragment_words * matrix.streamed_ahead() + (matrix.streams_two_steps() ? two_steps_ahead : 0);
     // The warps' sums of a unit, asked for together.
-    const int adding = adding_base + matrix.column_warps() * matrix.gates +
-                       (streams ? adding_streaming + streaming_step : 0);
+    const int adding =
+        adding_base + matrix.sum_sets() * matrix.gates + (streams ? adding_streaming + streaming_step : 0);
     if (matrix.whole_rows()) {
       const int own = (matrix.units_a_warp() * plan.group_batch + warp_lanes - 1) / warp_lanes;
       const int state = plan.in_cluster ? counting_base + plan.ctas

@@ -176,7 +176,7 @@ std::string to_string(const Wanted& wanted) {
 const std::vector<Wanted>& mma_detours() {
   static const std::vector<Wanted> all = [] {
     const auto detour = [](GpuStrategy strategy, int batch, bool asks_late, int row_parts, bool streams) {
-      const Device device = streams ? cramped_gpu(6, 176, 24576) : cramped_gpu(6, 255, 131072);
+      const Device device = streams ? cramped_gpu(6, 180, 24576) : cramped_gpu(6, 255, 131072);
       const GpuWishes wishes{.strategy = strategy,
                              .groups = 1,
                              .ctas = row_parts > 2 ? 4 : 6,  // each warp has rows

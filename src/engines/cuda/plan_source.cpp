@@ -106,6 +106,7 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("streams_two_steps", m.streams_two_steps());
   constant("index_words", m.index_words());
   constant("sparse", m.sparse);
+  constant("sum_sets", m.sum_sets());
   constant("sum_rows", m.sum_rows());
   constant("sum_pitch", m.sum_pitch(group_batch));
   constant("sum_gap", m.sum_gap(group_batch));

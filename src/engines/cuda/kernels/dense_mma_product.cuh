@@ -51,9 +51,9 @@ class Product {
     };
     // While these are multiplied and those whose weights are on chip, the others' weights come.
     if constexpr (M::has_rest && M::l2_steps > 0) multiply_far<0, far_in_front>(columns, sum[0], load);
-    Fragment coming[ahead];  // from shared memory
+    Fragment coming[near_ahead];  // from shared memory
 #pragma unroll
-    for (int f = 0; f < ahead; ++f) load_shared_fragment(f, coming[f]);
+    for (int f = 0; f < near_ahead; ++f) load_shared_fragment(f, coming[f]);
     if constexpr (M::held_steps > 0) {
       multiply_held(columns, sum, coming);
     } else {
@@ -77,11 +77,18 @@ class Product {
         multiply_far<far_in_front, M::l2_steps>(columns, sum[0], load);
       }
       const bool nonfinite = columns.end_nonfinite();
-      __syncthreads();
-      if (nonfinite) {
-        sum_stored_weights(columns, sums);
-      } else {
+      if constexpr (WarpSums<M>::shared_sets) {
+        const bool anybody = __syncthreads_or(nonfinite);
+        if (nonfinite) zero(sum[0]);
         WarpSums<M>::leave(sum[0], sums);
+        if (anybody) add_stored_weights_in_turn(columns, sums, nonfinite);
+      } else {
+        __syncthreads();
+        if (nonfinite) {
+          sum_stored_weights(columns, sums);
+        } else {
+          WarpSums<M>::leave(sum[0], sums);
+        }
       }
     }
   }
@@ -103,6 +110,14 @@ class Product {
   static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps <= 1 ? 1
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
+  static constexpr int most_unrolled = 512;  // products, that the instruction cache holds
+  // Of steps whose state comes late, a fifth of their time: docs/kernel.md. Words without a flag, and a barrier instead of stamps,
+  // take registers that unrolled code lacks then.
+  static constexpr bool unrolls(int steps) {
+    constexpr bool flagged = STAMPS && H_WORD == Word::stamp && CELL != Cell::relu;
+    return M::held_steps == 0 && !M::sparse && flagged && steps > 0 && steps * M::tiles * planes <= most_unrolled;
+  }
+  static constexpr int near_ahead = unrolls(M::shared_steps) && ahead > 2 ? 2 : ahead;
   // Streamed state comes in turns of at least so many steps of the weights and of whole quads.
   static constexpr int quads_a_turn(int least_steps) { return divide_up(least_steps * Quads::operands_a_step, Quads::steps); }
   static constexpr int steps_of_quads(int quads) { return quads * Quads::steps / Quads::operands_a_step; }
@@ -135,7 +150,7 @@ class Product {
 
   // Steps whose state is held.
   template <class Columns>
-  __device__ __forceinline__ void multiply_held(Columns& columns, Sums (&sum)[chains], Fragment (&coming)[ahead]) {
+  __device__ __forceinline__ void multiply_held(Columns& columns, Sums (&sum)[chains], Fragment (&coming)[near_ahead]) {
     // Those whose weights are in registers fill the time that those of the others take to come.
 #pragma unroll
     for (int s = 0; s < M::register_steps || s < M::shared_steps; ++s) {
@@ -154,10 +169,10 @@ class Product {
 #pragma unroll
         for (int tile = 0; tile < M::tiles; ++tile) {
           const int f = s * M::tiles + tile;
-          Fragment& place = coming[f % ahead];
+          Fragment& place = coming[f % near_ahead];
           if (tile % 2 == 0) index = place.index;
           multiply(tile, sum[s % chains], place.words, index, b);
-          load_shared_fragment(f + ahead, place);
+          load_shared_fragment(f + near_ahead, place);
         }
       }
     }
@@ -194,31 +209,30 @@ class Product {
     if (M::sparse && tile % 2 == 0) to.index = *weights_.shared().index(step, tile / 2);
   }
 
-  // `steps` steps whose state comes a quad at a time, from quad `first` on: any number, in a rolled loop. `coming`: their
-  // fragments that are on their way; `load(step, tile, fragment)` sends for those behind.
+  // `steps` steps whose state comes a quad at a time, from quad `first` on: any number, in a rolled loop where they are many.
+  // `coming`: their fragments that are on their way; `load(step, tile, fragment)` sends for those behind.
   template <int first, int steps, int N, class Columns, class Load>
   __device__ __forceinline__ void multiply_streamed(Columns& columns, Sums& sum, Fragment (&coming)[N], Load&& load) {
-    constexpr int quads = quads_a_turn(divide_up(N, M::tiles)), steps_a_turn = steps_of_quads(quads);
-    static_assert(steps_a_turn * M::tiles % N == 0, "a fragment has the same place in each turn");
+    constexpr int quads = quads_a_turn(unrolls(steps) ? steps : divide_up(N, M::tiles)), steps_a_turn = steps_of_quads(quads);
+    static_assert(unrolls(steps) || steps_a_turn * M::tiles % N == 0, "a fragment has the same place in each turn");
 #pragma unroll 1
     for (int turn = 0; turn < divide_up(steps, steps_a_turn); ++turn) {
-      u64 words[quads][planes][Quads::words];
-#pragma unroll
-      for (int quad = 0; quad < quads; ++quad) columns.take_streamed(first + turn * quads + quad, words[quad]);
+      u64 words[planes][Quads::words];  // of a quad
 #pragma unroll
       for (int i = 0; i < steps_a_turn; ++i) {
         const int s = turn * steps_a_turn + i;
         if (steps % steps_a_turn != 0 && s >= steps) break;
         Operand b[planes];
 #pragma unroll
-        for (int plane = 0; plane < planes; ++plane) {
+        for (int half = 0; half < Quads::operands_a_step; ++half) {
+          const int operand = i * Quads::operands_a_step + half, place = operand % Quads::steps;
+          if (place == 0) columns.take_streamed(first + turn * quads + operand / Quads::steps, words);
 #pragma unroll
-          for (int half = 0; half < Quads::operands_a_step; ++half) {
-            const int operand = i * Quads::operands_a_step + half, place = operand % Quads::steps;
-            put<Quads>(b[plane], half, words[operand / Quads::steps][plane][place / Quads::parts], place % Quads::parts);
-          }
+          for (int plane = 0; plane < planes; ++plane)
+            put<Quads>(b[plane], half, words[plane][place / Quads::parts], place % Quads::parts);
         }
         multiply_coming(s, i, sum, coming, b, load);
+        if constexpr (unrolls(steps)) __syncwarp();  // else the compiler loads so far ahead that registers spill
       }
     }
   }
@@ -255,6 +269,20 @@ class Product {
     Fragments<M>::take(M::kept_steps == 0 ? __ldcg(from) : load_streamed_128(from, s < M::kept_steps), to.words);
     // A ninth of the bytes, whether its step is kept or not.
     if (M::sparse && tile % 2 == 0) to.index = __ldcg(weights_.l2().index(s, tile / 2));
+  }
+
+  __device__ __forceinline__ static void zero(Sums& sum) {
+#pragma unroll
+    for (int i = 0; i < M::tiles * planes * 4; ++i) sum[i / 4 / planes][i / 4 % planes][i % 4] = 0.0f;
+  }
+  // Those that share a set one after the other.
+  template <class Columns>
+  __device__ __forceinline__ void add_stored_weights_in_turn(const Columns& columns, u32 sums, bool nonfinite) const {
+#pragma unroll 1
+    for (int turn = 0; turn < 2; ++turn) {
+      __syncthreads();
+      if (nonfinite && turn == column_warp<M>() / M::sum_sets) sum_stored_weights(columns, sums);
+    }
   }
 
   // The rare product, weights from memory; a lane sums what it has of a fragment.

@@ -68,6 +68,7 @@ class HeldExchange : public HeldSlice<M> {
         ask_streamed(0);
         while_waiting();
       }
+      u64 flags = 0;  // all words, or'ed
       // In one round, unless the registers were planned for fewer polls.
 #pragma unroll
       for (int first = 0; first < all_held; first += polls_at_once) {
@@ -86,18 +87,19 @@ class HeldExchange : public HeldSlice<M> {
             v, from(), step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
 #pragma unroll
         for (int i = 0; i < polls_at_once; ++i) {
-          if (first + i < all_held) take(v[i], word_[plane_of(i)][quad_of(i)]);  // words that nobody publishes are zero
+          if (first + i >= all_held) continue;
+          if constexpr (can_flag) flags |= v[i].low | v[i].high;
+          take(v[i], word_[plane_of(i)][quad_of(i)]);  // words that nobody publishes are zero
         }
       }
       __syncwarp();
       // Here, so that one predicate is left of them, and all words are ready: else the compiler takes stamps off, and hands
       // words down, between the products (tanh 2304: 1.40 us instead of 1.29).
       if constexpr (can_flag) {
-        nonfinite_ = Codec::is_flagged(flags_);
+        nonfinite_ = Codec::is_flagged(flags);
         if (nonfinite_) change_held([](u64 word) { return Codec::unflagged(word); });
       }
       if constexpr (M::sparse) change_held(share_halves);
-      flags_ = 0;
     }
 
     // Operand B of a held step of the weights.
@@ -114,14 +116,20 @@ class HeldExchange : public HeldSlice<M> {
     // The words of the next streamed quad.
     __device__ __forceinline__ void take_streamed(int quad, u64 (&words)[Quads::planes][Quads::words]) {
       const auto has = [&](int plane, int w) { return exchange_.has_streamed(plane, quad * Quads::words + w); };
-      bool there = true;
+      u64 odd = 0;  // one test for what has not come, and for a NaN
 #pragma unroll
-      for (int plane = 0; plane < Quads::planes; ++plane) there &= !has(plane, 0) || is_there(coming_[plane], step_, has(plane, 1));
-      if (!__all_sync(~0u, there)) {
+      for (int plane = 0; plane < Quads::planes; ++plane)
+        odd |= has(plane, 0) ? Codec::oddity(coming_[plane], step_, has(plane, 1)) : 0;
+      if (__any_sync(~0u, odd != 0)) {
         exchange_.ring_.wait(
             coming_, from(), step_, first_quad(), [&](int plane) { return has(plane, 0); },
             [&](int plane) { return exchange_.place(plane, Quads::held + quad); },
             [&](int plane, const Quad& q) { return is_there(q, step_, has(plane, 1)); }, deadline_);
+        if constexpr (can_flag) {
+#pragma unroll
+          for (int plane = 0; plane < Quads::planes; ++plane)
+            nonfinite_ |= has(plane, 0) && Codec::is_flagged(coming_[plane].low | coming_[plane].high);
+        }
         __syncwarp();
       }
 #pragma unroll
@@ -139,7 +147,7 @@ class HeldExchange : public HeldSlice<M> {
     // After all was taken. The same for all lanes of a warp: whether one of them had a NaN or an infinity.
     __device__ __forceinline__ bool end_nonfinite() const {
       Codec::fence();
-      return __any_sync(~0u, nonfinite_ || (can_flag && Codec::is_flagged(flags_)));
+      return __any_sync(~0u, nonfinite_);
     }
     // For the rare product: four units' state of a step and one batch entry. Anew from the ring, where it is until this CTA
     // has published.
@@ -180,10 +188,7 @@ class HeldExchange : public HeldSlice<M> {
 #pragma unroll
       for (int w = 0; w < Quads::words; ++w) {
         words[w] = of_quad[w];
-        if constexpr (W == Word::stamp) {
-          flags_ |= words[w];
-          words[w] = Codec::without_stamp(words[w]);
-        }
+        if constexpr (W == Word::stamp) words[w] = Codec::without_stamp(words[w]);
         if constexpr (!can_flag) nonfinite_ |= Codec::any_nonfinite(words[w]);
       }
     }
@@ -193,7 +198,6 @@ class HeldExchange : public HeldSlice<M> {
     Deadline deadline_;
     u64 word_[Quads::planes][at_least_one(Quads::held)][Quads::words];
     Quad coming_[Quads::planes];  // streamed ones
-    u64 flags_ = 0;               // all words that were taken, or'ed
     bool nonfinite_ = false;
   };
 

@@ -125,36 +125,45 @@ class Fragments {
   u32 held_[at_least_one(M::register_steps * M::tiles)][4];
 };
 
-// Sums of a CTA in shared memory: [column warp][batch entry of the group][row of its tiles].
+// Sums of a CTA in shared memory: [set][batch entry of the group][row of its tiles]. A column warp has a set of its own, or
+// shares one with that half of them further on.
 template <class M>
 struct WarpSums {
-  static constexpr int bytes = M::column_warps * 4 * M::sum_words;
+  static constexpr int bytes = M::sum_sets * 4 * M::sum_words;
+  static constexpr bool shared_sets = M::sum_sets < M::column_warps;
+  using Sums = typename Fragments<M>::Sums;
 
-  // This warp's: rows and batch entries as operand D of mma.m16n8k16 has them.
-  __device__ __forceinline__ static void leave(const typename Fragments<M>::Sums& sum, u32 sums) {
+  // This warp's. With shared sets by all warps: each of two leaves half of its sums, then adds the others to the other's.
+  __device__ __forceinline__ static void leave(const Sums& sum, u32 sums) {
     const u32 own = of_warp(sums);
-    const int row = threadIdx.x % 32 / 4 + first_tile<M>() * 16, entry = threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int tile = 0; tile < M::tiles; ++tile) {
-#pragma unroll
-      for (int plane = 0; plane < Fragments<M>::planes; ++plane) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int b = plane * 8 + entry + i % 2, r = tile * 16 + i / 2 * 8 + row;
-          if (b < GROUP_BATCH && r < M::sum_rows) store_shared(own + of_entry(b) + 4 * r, sum[tile][plane][i]);
-        }
+    const auto store = [&](u32 place, int tile, int plane, int i) { store_shared(own + place, sum[tile][plane][i]); };
+    if constexpr (!shared_sets) {
+      for_each<0, all>(store);
+    } else {
+      const bool second = column_warp<M>() >= M::sum_sets;
+      if (second) {
+        for_each<0, all / 2>(store);
+      } else {
+        for_each<all / 2, all>(store);
+      }
+      __syncthreads();
+      if (second) {
+        add<all / 2, all>(sum, own);
+      } else {
+        add<0, all / 2>(sum, own);
       }
     }
   }
-  // Of a tile and one batch entry: lanes 4 * row have the sums of rows `row` and `row` + 8.
+  // Of a tile and one batch entry: lanes 4 * row have the sums of rows `row` and `row` + 8. Added to the set if it is shared.
   __device__ __forceinline__ static void leave(float low, float high, int tile, int b, u32 sums) {
     const int lane = threadIdx.x % 32, row = (first_tile<M>() + tile) * 16 + lane / 4;
     if (lane % 4 != 0) return;
     const u32 to = of_warp(sums) + of_entry(b) + 4 * row;
-    if (row < M::sum_rows) store_shared(to, low);
-    if (row + 8 < M::sum_rows) store_shared(to + 32, high);
+    const auto leave_one = [](u32 to, float sum) { store_shared(to, shared_sets ? load_shared(to) + sum : sum); };
+    if (row < M::sum_rows) leave_one(to, low);
+    if (row + 8 < M::sum_rows) leave_one(to + 32, high);
   }
-  __device__ __forceinline__ static u32 of_warp(u32 sums) { return sums + column_warp<M>() * warp_bytes; }
+  __device__ __forceinline__ static u32 of_warp(u32 sums) { return sums + column_warp<M>() % M::sum_sets * set_bytes; }
 
   // Where a unit's sums of a batch entry begin, one a gate: bytes behind the first.
   __device__ __forceinline__ static u32 place(int unit, int b) {
@@ -162,11 +171,11 @@ struct WarpSums {
     return of_entry(b) + 4 * (row / M::rows_a_tile * 16 + row % M::rows_a_tile);
   }
   __device__ __forceinline__ static void add(u32 sums, u32 place, float (&total)[GATES]) {
-    constexpr int warps = M::column_warps;
-    float parts[warps][GATES];
+    constexpr int sets = M::sum_sets;
+    float parts[sets][GATES];
 #pragma unroll
-    for (int w = 0; w < warps; ++w) {
-      const u32 from = sums + place + w * warp_bytes;
+    for (int w = 0; w < sets; ++w) {
+      const u32 from = sums + place + w * set_bytes;
       if constexpr (GATES == 4) {
         const float4 v = load_shared_4(from);
         parts[w][0] = v.x, parts[w][1] = v.y, parts[w][2] = v.z, parts[w][3] = v.w;
@@ -179,13 +188,39 @@ struct WarpSums {
     for (int g = 0; g < GATES; ++g) {
       total[g] = parts[0][g];
 #pragma unroll
-      for (int w = 1; w < warps; ++w) total[g] += parts[w][g];
+      for (int w = 1; w < sets; ++w) total[g] += parts[w][g];
     }
   }
 
  private:
-  static constexpr u32 warp_bytes = 4 * M::sum_words;
+  static constexpr u32 set_bytes = 4 * M::sum_words;
+  static constexpr int planes = Fragments<M>::planes, all = M::tiles * planes;
   __device__ __forceinline__ static u32 of_entry(int b) { return 4 * (b * M::sum_pitch + b / 2 * M::sum_gap); }
+
+  // All loads first: each would wait for the store before it.
+  template <int first, int end>
+  __device__ __forceinline__ static void add(const Sums& sum, u32 own) {
+    Sums others = {};
+    for_each<first, end>([&](u32 place, int tile, int plane, int i) { others[tile][plane][i] = load_shared(own + place); });
+    for_each<first, end>([&](u32 place, int tile, int plane, int i) {
+      store_shared(own + place, others[tile][plane][i] + sum[tile][plane][i]);
+    });
+  }
+  // Tile by tile, plane by plane, from `first` on: where sums lie in a set; [tile][plane][i] as operand D of mma.m16n8k16
+  // has them.
+  template <int first, int end, class Use>
+  __device__ __forceinline__ static void for_each(Use&& use) {
+    const int row = threadIdx.x % 32 / 4 + first_tile<M>() * 16, entry = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = first; n < end; ++n) {
+      const int tile = n / planes, plane = n % planes;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int b = plane * 8 + entry + i % 2, r = tile * 16 + i / 2 * 8 + row;
+        if (b < GROUP_BATCH && r < M::sum_rows) use(of_entry(b) + 4 * r, tile, plane, i);
+      }
+    }
+  }
 };
 
 // A NaN or an infinity goes along stored weights only, and a tensor core would multiply it by the others' zeros: adds

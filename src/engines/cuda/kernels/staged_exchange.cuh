@@ -61,10 +61,13 @@ class StagedExchange : public HeldSlice<M> {
         const auto place = [&](int i) { return (first + i) * 32; };
         exchange_.ring_.ask(v, from, wants, place);
         if (first == 0) while_waiting();
-        u64 odd = 0;
+        bool any_odd = true;  // one test for what has not come, and for a NaN
+        if constexpr (can_flag) {
+          u64 odd = 0;
 #pragma unroll
-        for (int i = 0; i < polls_at_once; ++i) odd |= wants(i) ? Codec::oddity(v[i], step_, has(i, 1)) : 0;
-        const bool any_odd = __any_sync(~0u, odd != 0);
+          for (int i = 0; i < polls_at_once; ++i) odd |= wants(i) ? Codec::oddity(v[i], step_, has(i, 1)) : 0;
+          any_odd = __any_sync(~0u, odd != 0);
+        }
         if (any_odd) {
           exchange_.ring_.wait(
               v, from, step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
