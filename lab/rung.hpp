@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <stdexcept>
@@ -42,6 +43,49 @@ class DeviceArray {
   T* data_ = nullptr;
   std::size_t size_;
 };
+
+// Of what is launched between `start` and `stop`.
+class Stopwatch {
+ public:
+  Stopwatch() {
+    check(cudaEventCreate(&begin_), "cudaEventCreate");
+    check(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+  }
+
+  void start() { check(cudaEventRecord(begin_), "cudaEventRecord"); }
+  // Waits; the kernel's status.
+  cudaError_t stop() {
+    check(cudaEventRecord(end_), "cudaEventRecord");
+    return cudaEventSynchronize(end_);
+  }
+  float milliseconds() const {
+    float elapsed = 0;
+    check(cudaEventElapsedTime(&elapsed, begin_, end_), "cudaEventElapsedTime");
+    return elapsed;
+  }
+
+ private:
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
+
+// Microseconds a timestep, by slope: `milliseconds(timesteps)`, the median of five of few and of many.
+template <class Milliseconds>
+double microseconds_a_timestep(int few, int many, Milliseconds&& milliseconds) {
+  const auto median = [&](int timesteps) {
+    float times[5];
+    for (float& time : times) time = milliseconds(timesteps);
+    std::nth_element(times, times + 2, times + 5);
+    return times[2];
+  };
+  const float of_few = median(few);
+  return (median(many) - of_few) * 1000 / (many - few);
+}
 
 // Nothing, and the reason is printed, where there is no GPU, or one without thread block clusters.
 inline std::optional<cudaDeviceProp> gpu_with_clusters() {

@@ -682,16 +682,7 @@ class Layer {
         streams_(weights.streams),
         sums_(ctas * warp_sums),
         shared_quads_(weights.shared_words / 4),
-        shared_bytes_(shared_bytes<P>(weights)) {
-    check(cudaEventCreate(&begin_), "cudaEventCreate");
-    check(cudaEventCreate(&end_), "cudaEventCreate");
-  }
-  Layer(const Layer&) = delete;
-  Layer& operator=(const Layer&) = delete;
-  ~Layer() {
-    cudaEventDestroy(begin_);
-    cudaEventDestroy(end_);
-  }
+        shared_bytes_(shared_bytes<P>(weights)) {}
 
   template <unsigned parts>
   float milliseconds(int times) {
@@ -699,27 +690,17 @@ class Layer {
           "shared memory");
     const Run run{registers_.data(), l2_.data(),   shared_.data(), streams_.data(),
                   state_.data(),     sums_.data(), shared_quads_,  times};
-    check(cudaEventRecord(begin_), "cudaEventRecord");
+    stopwatch_.start();
     product<P, parts><<<ctas, threads, shared_bytes_>>>(run);
     check(cudaGetLastError(), "launch");
-    check(cudaEventRecord(end_), "cudaEventRecord");
-    check(cudaEventSynchronize(end_), "the kernel");
-    float elapsed = 0;
-    check(cudaEventElapsedTime(&elapsed, begin_, end_), "cudaEventElapsedTime");
-    return elapsed;
+    check(stopwatch_.stop(), "the kernel");
+    return stopwatch_.milliseconds();
   }
-  // Microseconds a timestep, by slope.
   template <unsigned parts>
   double time() {
-    double median[2] = {};
     milliseconds<parts>(short_times);
-    for (int k = 0; k < 2; ++k) {
-      std::vector<float> all(5);
-      for (float& one : all) one = milliseconds<parts>(k == 0 ? short_times : long_times);
-      std::nth_element(all.begin(), all.begin() + 2, all.end());
-      median[k] = all[2];
-    }
-    return (median[1] - median[0]) * 1000 / (long_times - short_times);
+    return microseconds_a_timestep(short_times, long_times,
+                                   [&](int times) { return milliseconds<parts>(times); });
   }
 
   // The largest difference of a sum, relative to what its bound is relative to.
@@ -747,7 +728,7 @@ class Layer {
   DeviceArray<int> streams_;
   DeviceArray<float4> sums_;
   int shared_quads_, shared_bytes_;
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  Stopwatch stopwatch_;
 };
 
 template <class P>

@@ -213,9 +213,7 @@ void print_time(Lab& lab, int groups) {
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, exclusive_bytes),
           "shared memory");
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "clusters of 16");
-    cudaEvent_t begin, end;
-    check(cudaEventCreate(&begin), "cudaEventCreate");
-    check(cudaEventCreate(&end), "cudaEventCreate");
+    Stopwatch stopwatch;
     const auto milliseconds = [&](int steps, bool spoil) {
       check(cudaMemset(lab.ring, 0, Lab::ring_bytes), "cudaMemset");
       cudaLaunchAttribute of_launch[2] = {};
@@ -226,31 +224,20 @@ void print_time(Lab& lab, int groups) {
       cudaLaunchConfig_t launch = {};
       launch.gridDim = groups * ctas, launch.blockDim = threads, launch.dynamicSmemBytes = exclusive_bytes;
       launch.attrs = of_launch, launch.numAttrs = way == Way::anywhere ? 1 : 2;
-      check(cudaEventRecord(begin), "cudaEventRecord");
+      stopwatch.start();
       check(cudaLaunchKernelEx(&launch, kernel, Run{lab.ring, steps, spoil, lab.wrong}),
             "cudaLaunchKernelEx");
-      check(cudaEventRecord(end), "cudaEventRecord");
-      check(cudaEventSynchronize(end), "the exchange (a trap: a word never came)");
-      float elapsed = 0;
-      check(cudaEventElapsedTime(&elapsed, begin, end), "cudaEventElapsedTime");
-      return elapsed;
+      check(stopwatch.stop(), "the exchange (a trap: a word never came)");
+      return stopwatch.milliseconds();
     };
     milliseconds(2, true);
     if (lab.newly_wrong() == 0)
       throw std::runtime_error("the check did not see the wrong word that it was given");
-    float median[2] = {};
-    for (int k = 0; k < 2; ++k) {
-      std::vector<float> times(5);
-      for (float& time : times) time = milliseconds(k == 0 ? short_steps : long_steps, false);
-      std::nth_element(times.begin(), times.begin() + 2, times.end());
-      median[k] = times[2];
-    }
+    const double time = microseconds_a_timestep(short_steps, long_steps,
+                                                [&](int steps) { return milliseconds(steps, false); });
     const unsigned wrong = lab.newly_wrong();
     lab.all_wrong += wrong;
-    std::printf("  %5.3f%s", (median[1] - median[0]) * 1000 / (long_steps - short_steps),
-                wrong == 0 ? "" : " WRONG");
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
+    std::printf("  %5.3f%s", time, wrong == 0 ? "" : " WRONG");
   }
 }
 

@@ -210,23 +210,18 @@ unsigned print_exchange(Lab& lab, int groups, Placement placement, const char* n
   make_exclusive(kernel);
   const DeviceArray<int> lines(ring_lines(lab, groups, lines_a_slot, copies, placement)),
       sides(lab.side_of_sm), role_of_sm(roles(lab, groups, ctas, placement));
-  cudaEvent_t begin = nullptr, end = nullptr;
-  check(cudaEventCreate(&begin), "cudaEventCreate");
-  check(cudaEventCreate(&end), "cudaEventCreate");
+  Stopwatch stopwatch;
   const auto milliseconds = [&](int steps, int wait, bool spoil) {
     lab.pool.clear();
     Exchange x{lab.pool.data(), lines.data(),    role_of_sm.data(), sides.data(), groups, steps, wait,
                spoil,           lab.wrong.data()};
     void* arguments[] = {&x};
-    check(cudaEventRecord(begin), "cudaEventRecord");
+    stopwatch.start();
     check(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(kernel), dim3(lab.sm_count),
                                       dim3(threads), arguments, exclusive_bytes, nullptr),
           "cudaLaunchCooperativeKernel");
-    check(cudaEventRecord(end), "cudaEventRecord");
-    check(cudaEventSynchronize(end), "the exchange (a trap: a word never came)");
-    float elapsed = 0;
-    check(cudaEventElapsedTime(&elapsed, begin, end), "cudaEventElapsedTime");
-    return elapsed;
+    check(stopwatch.stop(), "the exchange (a trap: a word never came)");
+    return stopwatch.milliseconds();
   };
 
   milliseconds(2, 0, true);
@@ -234,19 +229,12 @@ unsigned print_exchange(Lab& lab, int groups, Placement placement, const char* n
     throw std::runtime_error("the check did not see the wrong word that it was given");
   std::printf("%-46s", name);
   for (int wait = 0; wait <= 600; wait += 100) {
-    float median[2] = {};
-    for (int k = 0; k < 2; ++k) {
-      std::vector<float> times(5);
-      for (float& time : times) time = milliseconds(k == 0 ? short_steps : long_steps, wait, false);
-      std::nth_element(times.begin(), times.begin() + 2, times.end());
-      median[k] = times[2];
-    }
-    std::printf(" %5.3f", (median[1] - median[0]) * 1000 / (long_steps - short_steps));
+    std::printf(" %5.3f", microseconds_a_timestep(short_steps, long_steps, [&](int steps) {
+                  return milliseconds(steps, wait, false);
+                }));
   }
   const unsigned wrong = newly_wrong(lab);
   std::printf("  %s\n", wrong == 0 ? "right" : "WRONG");
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
   return wrong;
 }
 

@@ -165,16 +165,10 @@ class Layer {
     fill_x<<<1024, 256>>>(reinterpret_cast<float*>(x_.data()), 4 * x_.size());
     check(cudaHostAlloc(&stuck_at_, sizeof(int), cudaHostAllocMapped), "cudaHostAlloc");
     *stuck_at_ = -1;
-    check(cudaEventCreate(&begin_), "cudaEventCreate");
-    check(cudaEventCreate(&end_), "cudaEventCreate");
   }
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;
-  ~Layer() {
-    cudaEventDestroy(begin_);
-    cudaEventDestroy(end_);
-    cudaFreeHost(stuck_at_);
-  }
+  ~Layer() { cudaFreeHost(stuck_at_); }
 
   // How many clusters the GPU can have at once.
   int clusters_at_once() {
@@ -193,30 +187,20 @@ class Layer {
     ring_.clear();
     Launch launch;
     const Run run{weights_.data(), x_.data(), y, ring_.data(), times, wait, stuck_at_};
-    check(cudaEventRecord(begin_), "cudaEventRecord");
+    stopwatch_.start();
     check(cudaLaunchKernelEx(&launch.config, lstm<S, parts>, run), "cudaLaunchKernelEx");
-    check(cudaEventRecord(end_), "cudaEventRecord");
-    const cudaError_t status = cudaEventSynchronize(end_);
+    const cudaError_t status = stopwatch_.stop();
     if (*stuck_at_ >= 0)
       throw std::runtime_error("timestep " + std::to_string(*stuck_at_) + ": words or sums never came");
     check(status, "the kernel");
-    float elapsed = 0;
-    check(cudaEventElapsedTime(&elapsed, begin_, end_), "cudaEventElapsedTime");
-    return elapsed;
+    return stopwatch_.milliseconds();
   }
 
-  // Microseconds a timestep, by slope.
   template <unsigned parts>
   double time(unsigned wait) {
-    double median[2] = {};
     milliseconds<parts>(short_times, wait, y_.data());
-    for (int k = 0; k < 2; ++k) {
-      std::vector<float> all(5);
-      for (float& one : all) one = milliseconds<parts>(k == 0 ? short_times : long_times, wait, y_.data());
-      std::nth_element(all.begin(), all.begin() + 2, all.end());
-      median[k] = all[2];
-    }
-    return (median[1] - median[0]) * 1000 / (long_times - short_times);
+    return microseconds_a_timestep(short_times, long_times,
+                                   [&](int times) { return milliseconds<parts>(times, wait, y_.data()); });
   }
 
   std::vector<__half> first_of_y(unsigned wait) {
@@ -266,7 +250,7 @@ class Layer {
   DeviceArray<unsigned short> y_;
   DeviceArray<Quad> ring_;
   int* stuck_at_ = nullptr;
-  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  Stopwatch stopwatch_;
 };
 
 template <unsigned parts, class S>
