@@ -111,11 +111,13 @@ class Product {
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
   static constexpr int most_unrolled = 512;  // products, that the instruction cache holds
-  // Of steps whose state comes late, a fifth of their time: docs/kernel.md. Words without a flag, and a barrier instead of stamps,
-  // take registers that unrolled code lacks then.
+  // Of steps whose state comes late, a fifth of their time: docs/kernel.md. Words without a flag, a barrier instead of stamps and
+  // many cells of a thread take registers that unrolled code lacks then.
   static constexpr bool unrolls(int steps) {
     constexpr bool flagged = STAMPS && H_WORD == Word::stamp && CELL != Cell::relu;
-    return M::held_steps == 0 && !M::sparse && flagged && steps > 0 && steps * M::tiles * planes <= most_unrolled;
+    constexpr bool few_cells = M::Image::units_a_cta * GROUP_BATCH <= 6 * THREADS;
+    return M::held_steps == 0 && !M::sparse && flagged && few_cells && steps > 0 &&
+           steps * M::tiles * planes <= most_unrolled;
   }
   static constexpr int near_ahead = unrolls(M::shared_steps) && ahead > 2 ? 2 : ahead;
   // Streamed state comes in turns of at least so many steps of the weights and of whole quads.
