@@ -1,4 +1,4 @@
-// What the programs of all rungs share: CUDA's errors, arrays on the GPU, how a program ends.
+// What the programs of all rungs share: CUDA's errors, arrays on the GPU, times, how a program ends.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -60,7 +60,7 @@ class Stopwatch {
 
   void start() { check(cudaEventRecord(begin_), "cudaEventRecord"); }
   // Waits; the kernel's status.
-  cudaError_t stop() {
+  [[nodiscard]] cudaError_t stop() {
     check(cudaEventRecord(end_), "cudaEventRecord");
     return cudaEventSynchronize(end_);
   }

@@ -12,15 +12,20 @@ rm -f "$results"/python*.xml
 status=0
 
 pytest() { # pytest PYTHON RESULT TESTS...: never the package of the source tree
-  "$1" -m pytest -q -p no:cacheprovider -c pyproject.toml --junitxml "$results/$2.xml" "${@:3}" || failed $? "$2"
+  local code=0
+  "$1" -m pytest -q -p no:cacheprovider -c pyproject.toml --junitxml "$results/$2.xml" "${@:3}" || code=$?
+  if [ $code = 1 ] && [ -s "$results/$2.xml" ]; then
+    status=1 # the result says what failed
+  elif [ $code != 0 ]; then
+    failed "$2" "pytest ended with exit status $code"
+  fi
 }
 
-failed() { # failed STATUS RESULT: a process that died has left no result
+failed() { # failed RESULT REASON: a failure that no test has
   status=1
-  [ -s "$results/$2.xml" ] && return
-  echo "python: pytest of $2 died, exit status $1" >&2
-  echo "<testsuites><testsuite><testcase name='$2'><failure message='pytest died, exit status $1'/></testcase></testsuite>" \
-    "</testsuites>" >"$results/$2.xml"
+  echo "python: $1: $2" >&2
+  echo "<testsuites><testsuite><testcase name='$2'><failure message='$2'/></testcase></testsuite></testsuites>" \
+    >"$results/$1-failed.xml"
 }
 
 env=build/env/full/bin/python
@@ -28,22 +33,22 @@ if "$env" -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl; 
   echo "python: all layers, from the wheel"
   pytest $env python python/tests
 else
-  status=1
+  failed python "the wheel cannot be installed"
 fi
 
 # The interpreter has no sanitizer, so its runtime is loaded first, and libstdc++ with it so that exceptions are caught.
-# Leaks are not looked for: Python and PyTorch keep what they allocate until the process ends. What cannot be allocated is
-# a MemoryError here as everywhere (a test asks for 800 TB). A report ends the process, so pytest must not hold it back.
+# Leaks are not looked for: Python and PyTorch keep what they allocate until the process ends. What NumPy cannot allocate is
+# a MemoryError here too (a test asks for 800 TB). A report ends the process, so pytest must not hold it back.
 echo "python: the torch and ONNX layers, with sanitizers (leaks are not looked for: Python and PyTorch leak on purpose)"
 log=build/asan-python.log
 if cmake --preset asan -B build/asan-python -DSPRNN_BUILD_PYTHON=ON -DPython_EXECUTABLE="$PWD/$env" >"$log" 2>&1 &&
    cmake --build build/asan-python --parallel "${JOBS:-$(nproc)}" --target sprnn_python >>"$log" 2>&1; then
   LD_PRELOAD=$(g++ -print-file-name=libasan.so):$(g++ -print-file-name=libstdc++.so) PYTHONPATH=build/asan-python/python \
-    ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1 \
+    ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1:exitcode=99 \
     pytest $env python-asan --capture=sys python/tests/torch python/tests/onnx
 else
   tail -n 20 "$log" >&2
-  status=1
+  failed python-asan "the module with sanitizers cannot be built"
 fi
 
 # An interpreter that runs: on PATH, or among pyenv's.
@@ -56,7 +61,8 @@ find_python() {
 }
 
 # The library that the wheel was linked with, for the modules of the other interpreters.
-cmake --install build/wheel-cp3* --prefix build/python-library >/dev/null || status=1
+cmake --install build/wheel-cp3* --prefix build/python-library >/dev/null ||
+  failed python-library "the library of the wheel cannot be installed"
 for name in ${SPRNN_PYTHONS:-python3.10 python3.11 python3.12 python3.13}; do
   label=python-$(basename "$name")
   env=build/env/numpy-$(basename "$name")
@@ -72,7 +78,7 @@ for name in ${SPRNN_PYTHONS:-python3.10 python3.11 python3.12 python3.13}; do
            -DPython_EXECUTABLE="$PWD/$env/bin/python" >"$env/build.log" &&
          cmake --build "$env/build" --parallel "${JOBS:-$(nproc)}" >>"$env/build.log"; }; then
     tail -n 20 "$env/build.log" >&2
-    status=1
+    failed "$label" "the module cannot be built for $name"
     continue
   fi
   PYTHONPATH=$env/build pytest "$env/bin/python" "$label" python/tests/arrays

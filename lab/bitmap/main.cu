@@ -1,6 +1,7 @@
 // Weights without their zeros: can the product of an LSTM whose weights are 30 % unstructured non-zeros keep
-// all of them on chip, and make dense operands of mma.m16n8k16 in registers just before each product? The
-// engine streams 12 of 18 steps of dense weights from L2 every timestep there (LSTM 2304, batch 32, fp16).
+// all of them on chip, and make dense operands of mma.m16n8k16 in registers just before each product? On
+// 2026-11-29 the engine streamed 12 of 18 steps of dense weights from L2 every timestep there (LSTM 2304,
+// batch 32, fp16), in rolled loops.
 // Three ways:
 //
 // 1. A bit for each word, two weights of a row: 51 % of the words are stored, and loaded where the bit is
@@ -12,8 +13,9 @@
 // entries says where a word's weights are, and a PRMT brings them to their places.
 //
 // Each lane has a stream of its own, so any place of it is in the lane's bank. Beside them dense steps: four
-// in registers, and what room is left. `dense, more on chip` is a control: dense weights with the same
-// registers and the same room, for the sums take half of the engine's.
+// in registers, and what room is left. `dense, more on chip` is a control: dense weights, unrolled as the
+// bitmaps are, with the same registers and the same room, for the sums take half of what they took in the
+// engine.
 //
 // Predicted, microseconds a timestep of the product with its sums, without exchange and cells: dense 6.7,
 // dense with more on chip 5.2, the bitmaps 4.0, 3.8 and 4.3. From, for each of the bitmaps: 16.8, 18.7
@@ -26,7 +28,7 @@
 // and dense weights with as much room are faster: products alone, with their sums, take 3.3, products and
 // state 4.1, so there is nothing left for a bitmap to hide behind. ../README.md has all parts.
 //
-// Exit status: 0 every result was right; 1 one was wrong; 77 no GPU, and all that the host checks was right.
+// Exit status: 0 every result was right; 1 one was wrong; 2 no GPU, and all that the host checks was right.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -59,7 +61,6 @@ constexpr int checked_row_step = 7;  // has no factor with the 80 rows of a CTA 
 constexpr int short_times = 400, long_times = 2000;
 constexpr double error_bound = 1e-3;           // of the sum of |weight| |state|
 constexpr int shared_room = 227 * 1024 - 128;  // less the table of halves
-constexpr int no_device = 77;                  // exit status
 
 // What a bit of a mask is of: a word of two weights, or one weight. Bits of a step's words: four neighbouring
 // ones are a fragment's, or, spread, one of each byte.
@@ -276,7 +277,8 @@ class Product {
   static constexpr int first_near = P::registers * tiles, nears = (P::shared + P::bitmap) * tiles;
   static constexpr int first_far = first_near + nears, fars = P::l2 * tiles;
   static constexpr int near_ahead = 2;
-  // Steps from L2 in a rolled loop, as in the engine: unrolled, the compiler loads them five steps ahead.
+  // Steps from L2 in a rolled loop, as in the engine of that day: unrolled, the compiler loads them five
+  // steps ahead.
   static constexpr int rolled = P::l2 % (2 * P::asked) == 0 ? P::l2 : 0;
   template <class T>
   static constexpr T at_least_one(T size) {
@@ -785,7 +787,7 @@ int run() {
   const Packed alone = packed_and_checked<Weights>(matrix, "bitmap of weights");
   std::printf("the host expands all fragments as they were\n");
   const std::optional<cudaDeviceProp> device = gpu_with_clusters();
-  if (!device) return no_device;
+  if (!device) return 2;
   std::printf("%s, %d SMs (*: leaves out parts, results not checked)\n", device->name,
               device->multiProcessorCount);
   std::vector<std::vector<Right>> right(2);

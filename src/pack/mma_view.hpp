@@ -53,8 +53,8 @@ struct View {
     return position < layout.state.positions ? units[position] : -1;
   }
 
-  // visit(fragment): the fragments of a tile of a CTA follow one another, in the order in which they are
-  // summed.
+  // visit(fragment): the fragments of a tile of a CTA follow one another, warp by warp,
+  // step by step.
   template <class Visit>
   void for_each_fragment(Visit&& visit) const {
     const MatrixLayout& w = layout.w_hh;

@@ -278,7 +278,8 @@ std::string fit(const Candidate& candidate, bool in_cluster, const Problem& prob
   plan.registers.available = std::min(gpu.max_registers_per_thread, gpu.registers_per_sm / threads / 8 * 8);
   const int a_step = weight_registers(layout.w_hh, 1);
   const std::int64_t step_bytes = std::int64_t{4} * a_step * threads;
-  // What is streamed needs no second set of sums, and so leaves more room for what is not.
+  // What is streamed needs no second set of sums, or where the state comes late half of one, and so leaves
+  // more room for what is not. (Late steps that would all fit beside half of one stream two for it.)
   const auto shared_room = [&](bool streams) {
     layout.w_hh.steps = {streams ? 0 : steps, 0, streams ? steps : 0};
     const std::int64_t left =

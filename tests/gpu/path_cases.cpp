@@ -162,6 +162,9 @@ std::vector<Path> paths() {
       add("fence", spec(tanh_cell(), fp16), {.fence = true});
       GpuWishes fenced = late;
       fenced.fence = true;
+      GpuWishes barrier = late;
+      barrier.stamps = false;
+      add("asks late, streamed weights, grid barrier", sized(400, tanh_cell(), fp16), barrier, 11);
       add("asks late, streamed weights, fence", sized(400, tanh_cell(), fp16), fenced, 11);
       add("asks late, streamed weights, some kept", sized(400, tanh_cell(), fp16), late, 22);
       GpuWishes parted = late;

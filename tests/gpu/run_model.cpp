@@ -176,7 +176,8 @@ std::string to_string(const Wanted& wanted) {
 const std::vector<Wanted>& mma_detours() {
   static const std::vector<Wanted> all = [] {
     const auto detour = [](GpuStrategy strategy, int batch, bool asks_late, int row_parts, bool streams) {
-      const Device device = streams ? cramped_gpu(6, 180, 24576) : cramped_gpu(6, 255, 131072);
+      const Device device =
+          streams ? cramped_gpu(6, asks_late ? 192 : 176, 24576) : cramped_gpu(6, 255, 131072);
       const GpuWishes wishes{.strategy = strategy,
                              .groups = 1,
                              .ctas = row_parts > 2 ? 4 : 6,  // each warp has rows
@@ -184,6 +185,7 @@ const std::vector<Wanted>& mma_detours() {
                              .warps = 4,
                              .row_parts = row_parts,
                              .asks_late = asks_late,
+                             .poll_wait_cycles = 0,  // else each session would first measure it
                              .in_cluster = false};
       return Wanted{wishes, device, streams};
     };
@@ -200,6 +202,7 @@ const std::vector<Wanted>& mma_detours() {
                        rests(detour(sparse, 3, false, 1, false)), rests(detour(sparse, 1, false, 1, false)),
                        detour(dense, 7, false, 1, true),          detour(dense, 3, false, 2, false),
                        detour(dense, 11, true, 1, false),         detour(dense, 11, true, 2, true),
+                       detour(dense, 11, true, 1, true),          detour(sparse, 11, true, 1, true),
                        detour(sparse, 7, false, 1, true),         detour(sparse, 2, false, 2, false),
                        detour(sparse, 11, true, 1, false),        detour(sparse, 3, false, 4, false),
                        detour(dense, 3, false, 4, false)};

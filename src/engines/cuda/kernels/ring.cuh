@@ -145,7 +145,7 @@ class Ring {
   }
 
   // Of a word that has come and is not flagged: 0. To be or'ed over all words that a thread has polled, so that one test is
-  // left of them, for what is rare: one that has not come yet, or has a NaN.
+  // left of them, for what is rare: one that has not come yet, or has a NaN. Accepts what `wait` would.
   __device__ __forceinline__ static u64 oddity(u64 word, u32 step) {
     return (word ^ stamp(step)) & (flags_nan ? stamp_bit | flag_bit : stamp_bit);
   }
