@@ -56,6 +56,8 @@ class Product {
     for (int f = 0; f < near_ahead; ++f) load_shared_fragment(f, coming[f]);
     if constexpr (M::held_steps > 0) {
       multiply_held(columns, sum, coming);
+    } else if constexpr (Order::unrolled) {
+      multiply_unrolled(columns, sum[0], coming, load);
     } else {
       multiply_streamed<0, M::shared_steps>(columns, sum[0], coming, [&](int step, int tile, Fragment& to) {
         load_late_fragment(step, tile, to);
@@ -70,10 +72,10 @@ class Product {
     } else if constexpr (!streams && !M::has_rest) {
       WarpSums<M>::leave(sum[0], sums);
     } else {
-      if constexpr (streams) {
+      if constexpr (streams && !Order::unrolled) {
         multiply_streamed<Quads::streamed - divide_up(M::l2_steps * Quads::operands_a_step, Quads::steps), M::l2_steps>(
             columns, sum[0], streamed_, load);
-      } else if constexpr (M::l2_steps > far_in_front) {
+      } else if constexpr (!streams && M::l2_steps > far_in_front) {
         multiply_far<far_in_front, M::l2_steps>(columns, sum[0], load);
       }
       const bool nonfinite = columns.end_nonfinite();
@@ -105,27 +107,19 @@ class Product {
  private:
   using Sums = typename Fragments<M>::Sums;
   using Quads = HeldQuads<M, H_WORD>;
+  using Order = LateOrder<M, H_WORD>;
   static constexpr int planes = Fragments<M>::planes;
   // A product waits for the last one that adds to the same sums.
   static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps <= 1 ? 1
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
-  static constexpr int most_unrolled = 512;  // products, that the instruction cache holds
-  // Of steps whose state comes late, a fifth of their time: docs/kernel.md. Words without a flag, a barrier instead of stamps and
-  // many cells of a thread take registers that unrolled code lacks then.
-  static constexpr bool unrolls(int steps) {
-    constexpr bool flagged = STAMPS && H_WORD == Word::stamp && CELL != Cell::relu;
-    constexpr bool few_cells = M::Image::units_a_cta * GROUP_BATCH <= 6 * THREADS;
-    return M::held_steps == 0 && !M::sparse && flagged && few_cells && steps > 0 &&
-           steps * M::tiles * planes <= most_unrolled;
-  }
-  static constexpr int near_ahead = unrolls(M::shared_steps) && ahead > 2 ? 2 : ahead;
+  static constexpr int near_ahead = Order::unrolled && ahead > 2 ? 2 : ahead;
   // Streamed state comes in turns of at least so many steps of the weights and of whole quads.
   static constexpr int quads_a_turn(int least_steps) { return divide_up(least_steps * Quads::operands_a_step, Quads::steps); }
   static constexpr int steps_of_quads(int quads) { return quads * Quads::steps / Quads::operands_a_step; }
-  static_assert(M::held_steps > 0 || M::l2_steps == 0 || M::shared_steps % steps_of_quads(quads_a_turn(1)) == 0,
+  static_assert(M::held_steps > 0 || Order::unrolled || M::l2_steps == 0 || M::shared_steps % steps_of_quads(quads_a_turn(1)) == 0,
                 "the l2 steps begin with a quad");
-  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0;
+  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && (!Order::unrolled || THREADS <= 256);
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
   static constexpr int far_in_front = divide_up(streamed_ahead, M::tiles);  // and in each turn
 
@@ -211,12 +205,12 @@ class Product {
     if (M::sparse && tile % 2 == 0) to.index = *weights_.shared().index(step, tile / 2);
   }
 
-  // `steps` steps whose state comes a quad at a time, from quad `first` on: any number, in a rolled loop where they are many.
+  // `steps` steps whose state comes a quad at a time, from quad `first` on, in a rolled loop.
   // `coming`: their fragments that are on their way; `load(step, tile, fragment)` sends for those behind.
   template <int first, int steps, int N, class Columns, class Load>
   __device__ __forceinline__ void multiply_streamed(Columns& columns, Sums& sum, Fragment (&coming)[N], Load&& load) {
-    constexpr int quads = quads_a_turn(unrolls(steps) ? steps : divide_up(N, M::tiles)), steps_a_turn = steps_of_quads(quads);
-    static_assert(unrolls(steps) || steps_a_turn * M::tiles % N == 0, "a fragment has the same place in each turn");
+    constexpr int quads = quads_a_turn(divide_up(N, M::tiles)), steps_a_turn = steps_of_quads(quads);
+    static_assert(steps_a_turn * M::tiles % N == 0, "a fragment has the same place in each turn");
 #pragma unroll 1
     for (int turn = 0; turn < divide_up(steps, steps_a_turn); ++turn) {
       u64 words[planes][Quads::words];  // of a quad
@@ -234,8 +228,26 @@ class Product {
             put<Quads>(b[plane], half, words[plane][place / Quads::parts], place % Quads::parts);
         }
         multiply_coming(s, i, sum, coming, b, load);
-        if constexpr (unrolls(steps)) __syncwarp();  // else the compiler loads so far ahead that registers spill
       }
+    }
+  }
+  // All steps in the order of late_order.cuh.
+  template <class Columns, class Load>
+  __device__ __forceinline__ void multiply_unrolled(Columns& columns, Sums& sum, Fragment (&coming)[near_ahead], Load&& load) {
+    u64 words[planes][Quads::words];  // of a quad
+#pragma unroll
+    for (int p = 0; p < M::steps; ++p) {
+      if (p % Quads::steps == 0) columns.take_streamed(p / Quads::steps, words);
+      Operand b[planes];
+#pragma unroll
+      for (int plane = 0; plane < planes; ++plane) put<Quads>(b[plane], 0, words[plane][p % Quads::steps], 0);
+      const int step = Order::step_at(p), far = step - M::shared_steps;
+      if (far < 0) {
+        multiply_coming(step, step, sum, coming, b, [&](int s, int tile, Fragment& to) { load_shared_fragment(s * M::tiles + tile, to); });
+      } else {
+        multiply_coming(far, far, sum, streamed_, b, load);
+      }
+      __syncwarp();  // else the compiler loads so far ahead that registers spill
     }
   }
   // Steps `first` to `end` of those whose weights come from L2, whose state is at hand.
@@ -253,7 +265,7 @@ class Product {
       }
     }
   }
-  // Step `s`, the `i`th of a turn, whose fragments are on their way.
+  // Step `s` of its place, the `i`th of a turn or of all, whose fragments are on their way.
   template <int N, class Load>
   __device__ __forceinline__ static void multiply_coming(int s, int i, Sums& sum, Fragment (&coming)[N], const Operand (&b)[planes],
                                                          Load&& load) {

@@ -19,6 +19,7 @@ class HeldExchange : public HeldSlice<M> {
 
  public:
   using Quads = HeldQuads<M, W>;
+  using Order = LateOrder<M, W>;
   using Operand = OperandB<M>;
   static constexpr int first_step = 1;  // the number of the state that a run starts from: it is exchanged like all others
   static constexpr int entries = Slice::entries, entries_a_thread = Slice::entries_a_thread;
@@ -84,7 +85,7 @@ class HeldExchange : public HeldSlice<M> {
           while_waiting();
         }
         exchange_.ring_.wait(
-            v, from(), step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, has(i, 1)); }, deadline_);
+            v, from(), step_, first_quad(), wants, place, [&](int i, const Quad& q) { return is_there(q, step_, true, has(i, 1)); }, deadline_);
 #pragma unroll
         for (int i = 0; i < polls_at_once; ++i) {
           if (first + i >= all_held) continue;
@@ -113,35 +114,39 @@ class HeldExchange : public HeldSlice<M> {
       }
     }
 
-    // The words of the next streamed quad.
+    // The words of streamed quad `quad`, one after the other.
     __device__ __forceinline__ void take_streamed(int quad, u64 (&words)[Quads::planes][Quads::words]) {
-      const auto has = [&](int plane, int w) { return exchange_.has_streamed(plane, quad * Quads::words + w); };
+      Quad(&coming)[Quads::planes] = coming_[quad % Order::quads_ahead];
+      const auto has = [&](int plane, int w) { return w < Quads::words && exchange_.has_streamed(plane, quad * Quads::words + w); };
       u64 odd = 0;  // one test for what has not come, and for a NaN
 #pragma unroll
-      for (int plane = 0; plane < Quads::planes; ++plane)
-        odd |= has(plane, 0) ? Codec::oddity(coming_[plane], step_, has(plane, 1)) : 0;
+      for (int plane = 0; plane < Quads::planes; ++plane) odd |= Codec::oddity(coming[plane], step_, has(plane, 0), has(plane, 1));
       if (__any_sync(~0u, odd != 0)) {
         exchange_.ring_.wait(
-            coming_, from(), step_, first_quad(), [&](int plane) { return has(plane, 0); },
+            coming, from(), step_, first_quad(), [&](int plane) { return has(plane, 0) || has(plane, 1); },
             [&](int plane) { return exchange_.place(plane, Quads::held + quad); },
-            [&](int plane, const Quad& q) { return is_there(q, step_, has(plane, 1)); }, deadline_);
+            [&](int plane, const Quad& q) { return is_there(q, step_, has(plane, 0), has(plane, 1)); }, deadline_);
         if constexpr (can_flag) {
 #pragma unroll
-          for (int plane = 0; plane < Quads::planes; ++plane)
-            nonfinite_ |= has(plane, 0) && Codec::is_flagged(coming_[plane].low | coming_[plane].high);
+          for (int plane = 0; plane < Quads::planes; ++plane) nonfinite_ |= Codec::is_flagged(coming[plane].low | coming[plane].high);
         }
         __syncwarp();
       }
 #pragma unroll
       for (int plane = 0; plane < Quads::planes; ++plane) {
-        take(coming_[plane], words[plane]);
-        coming_[plane] = {};
+        take(coming[plane], words[plane]);
+        coming[plane] = {};
         if constexpr (M::sparse) {
 #pragma unroll
           for (int w = 0; w < Quads::words; ++w) words[plane][w] = share_halves(words[plane][w]);
         }
       }
-      if (quad + 1 < Quads::streamed) ask_streamed(quad + 1);
+      // The others not before the first has come: then they are there too.
+      constexpr int ahead = Order::quads_ahead;
+#pragma unroll
+      for (int i = 1; i <= ahead; ++i) {
+        if ((i == ahead || quad == 0) && quad + i < Quads::streamed) ask_streamed(quad + i);
+      }
     }
 
     // After all was taken. The same for all lanes of a warp: whether one of them had a NaN or an infinity.
@@ -178,8 +183,9 @@ class HeldExchange : public HeldSlice<M> {
     }
 
     __device__ __forceinline__ void ask_streamed(int quad) {
+      const auto has = [&](int plane, int w) { return w < Quads::words && exchange_.has_streamed(plane, quad * Quads::words + w); };
       exchange_.ring_.ask(
-          coming_, from(), [&](int plane) { return exchange_.has_streamed(plane, quad * Quads::words); },
+          coming_[quad % Order::quads_ahead], from(), [&](int plane) { return has(plane, 0) || has(plane, 1); },
           [&](int plane) { return exchange_.place(plane, Quads::held + quad); });
     }
 
@@ -197,7 +203,7 @@ class HeldExchange : public HeldSlice<M> {
     u32 step_;
     Deadline deadline_;
     u64 word_[Quads::planes][at_least_one(Quads::held)][Quads::words];
-    Quad coming_[Quads::planes];  // streamed ones
+    Quad coming_[Order::quads_ahead][Quads::planes];  // streamed ones
     bool nonfinite_ = false;
   };
 
@@ -228,11 +234,11 @@ class HeldExchange : public HeldSlice<M> {
   }
   __device__ __forceinline__ bool has_streamed(int plane, int w) const {
     if constexpr (all_published && Quads::streamed_steps % Quads::steps == 0) return true;
-    return all_published ? w * Quads::parts < Quads::streamed_steps : w < streamed_words_ && has_entry(plane);
+    return w * Quads::parts < Quads::streamed_steps && (all_published || (Order::step_at(w) < streamed_words_ && has_entry(plane)));
   }
-  __device__ __forceinline__ static bool is_there(const Quad& quad, u32 step, bool has_second) {
+  __device__ __forceinline__ static bool is_there(const Quad& quad, u32 step, bool has_first, bool has_second) {
     if constexpr (W == Word::tag) return Codec::is_fresh(quad, step);
-    return Codec::is_fresh(quad.low, step) && (Codec::is_fresh(quad.high, step) || !has_second);
+    return (Codec::is_fresh(quad.low, step) || !has_first) && (Codec::is_fresh(quad.high, step) || !has_second);
   }
 
   // Of this thread in a slot of its group.

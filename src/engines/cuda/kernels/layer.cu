@@ -114,7 +114,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
   for (; step >= 0 && step < a.steps; ++step) {
     const int time = time_of(step);
     // Loaded an exchange and a product ahead of their use.
-    float x[OutExchange::entries_a_thread][GATES];
+    float x[OutExchange::entries_a_thread][GATES] = {};
 #pragma unroll
     for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
       if (own.length[i] < 0) continue;
@@ -158,7 +158,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #pragma unroll
     for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
       out[i] = 0;
-      if (own.length[i] < 0) continue;
+      // Of several, also those that there are not: without branches the loads of all come before the first wait for one.
+      if (OutExchange::entries_a_thread == 1 && own.length[i] < 0) continue;
       float gate_sums[GATES];
       product.add_sums(sums, places[i], gate_sums);
 #if HAS_REST

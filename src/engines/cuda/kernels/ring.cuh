@@ -149,9 +149,9 @@ class Ring {
   __device__ __forceinline__ static u64 oddity(u64 word, u32 step) {
     return (word ^ stamp(step)) & (flags_nan ? stamp_bit | flag_bit : stamp_bit);
   }
-  __device__ __forceinline__ static u64 oddity(const Quad& v, u32 step, bool has_second = true) {
-    if constexpr (W == Word::tag) return is_fresh(v, step) ? 0 : 1;
-    return oddity(v.low, step) | (has_second ? oddity(v.high, step) : 0);
+  __device__ __forceinline__ static u64 oddity(const Quad& v, u32 step, bool has_first, bool has_second) {
+    if constexpr (W == Word::tag) return !has_first || is_fresh(v, step) ? 0 : 1;
+    return (has_first ? oddity(v.low, step) : 0) | (has_second ? oddity(v.high, step) : 0);
   }
 
   // The word that this thread and the next ones, of `entry` a multiple of word_entries, have the entries of.

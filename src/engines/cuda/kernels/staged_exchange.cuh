@@ -65,7 +65,7 @@ class StagedExchange : public HeldSlice<M> {
         if constexpr (can_flag) {
           u64 odd = 0;
 #pragma unroll
-          for (int i = 0; i < polls_at_once; ++i) odd |= wants(i) ? Codec::oddity(v[i], step_, has(i, 1)) : 0;
+          for (int i = 0; i < polls_at_once; ++i) odd |= wants(i) ? Codec::oddity(v[i], step_, true, has(i, 1)) : 0;
           any_odd = __any_sync(~0u, odd != 0);
         }
         if (any_odd) {
