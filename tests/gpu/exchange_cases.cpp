@@ -171,6 +171,31 @@ CaseResult lose_arrivals(const ModelSpec& spec, const Wanted& wanted) {
   return result;
 }
 
+// The state of a run that was given up is not to be had before a check has reported it.
+CaseResult read_state() {
+  Fixture f(small(tanh_cell(), DType::fp16), 2000, few_ctas(true));
+  const Graph::Range ring = f.ring();
+  GuardedMemory x(f.inputs.x.size() * 2), y(f.step_outputs() * static_cast<std::size_t>(f.inputs.steps) * 2);
+  x.write(DType::fp16, f.inputs.x);
+  std::vector<float> h(f.inputs.h0.size());
+  std::string message = "nothing";
+  Intruder intruder;
+  intruder.wipe(ring.begin, 4, 10.0);
+  DeviceSequence sequence;
+  sequence.steps = f.inputs.steps;
+  sequence.x = x.pointer();
+  sequence.y = y.pointer();
+  on_device(*f.session).run(sequence);
+  try {
+    f.session->get_state(h, {});
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  intruder.stop();
+  if (message.find("given up") == std::string::npos) return {0, 0, "expected a deadline, found: " + message};
+  return {0, 1, ""};
+}
+
 // A run that was queued behind one that is given up writes NaN, until check() has reported it.
 CaseResult queue_behind() {
   Fixture f(small(tanh_cell(), DType::fp16), 2000, few_ctas(true));
@@ -318,6 +343,7 @@ void add_exchange_cases(std::vector<Case>& cases) {
                   to_string(of_cluster)),
       [=] { return lose_arrivals(of_cluster, counted); });
   add("timeout: a run queued behind the one given up", queue_behind);
+  add("timeout: the state of a run given up", read_state);
   add("half of the SMs held, plan for the other half", [] { return beside_holder(0.5, true, 4.0); });
   add("half of the SMs held for 0.5 s, plan for all", [] { return beside_holder(0.5, false, 0.5); });
   add("all SMs but 8 held longer than a start may take", start_too_late);

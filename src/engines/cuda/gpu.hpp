@@ -100,7 +100,7 @@ class HostWord {
   }
 
   [[nodiscard]] std::uint32_t read() const noexcept { return *word_; }
-  void clear() noexcept { *word_ = 0; }
+  void clear() const noexcept { *word_ = 0; }
   [[nodiscard]] DevicePointer on_device() const noexcept { return reinterpret_cast<DevicePointer>(word_); }
 
  private:

@@ -326,7 +326,7 @@ void GpuSession::check_now() {
   if (failed_->read() != 0) check();
 }
 
-void GpuSession::throw_if_aborted() {
+void GpuSession::throw_if_aborted() const {
   last_->wait();
   if (failed_->read() == 0) return;
   Status status;

@@ -59,7 +59,7 @@ class GpuSession final : public CudaSession {
   // Microseconds of some timesteps of directions `begin` to `end`, which change their state.
   double time_directions(std::size_t begin, std::size_t end, std::int64_t steps);
   void tune();
-  void throw_if_aborted();
+  void throw_if_aborted() const;
 
   std::shared_ptr<const Packed> packed_;
   std::shared_ptr<const Gpu> gpu_;

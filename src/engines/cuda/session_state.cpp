@@ -85,6 +85,8 @@ void GpuSession::upload_state() {
 }
 
 void GpuSession::get_state(std::span<float> h, std::span<float> c) const {
+  const Current current(*gpu_);
+  throw_if_aborted();
   download_state();
   state_.get(h, c);
 }
@@ -95,6 +97,8 @@ void GpuSession::set_state(std::span<const float> h, std::span<const float> c) {
 }
 
 void GpuSession::get_state(int entry, std::span<float> h, std::span<float> c) const {
+  const Current current(*gpu_);
+  throw_if_aborted();
   download_state();
   state_.get(entry, h, c);
 }
