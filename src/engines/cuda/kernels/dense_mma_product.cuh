@@ -14,7 +14,7 @@ class Product {
   // A warp may be a timestep ahead of those that still add up the sums of the last one. Where state is streamed they are
   // done long before it is: it waits for them, and the room of the second set is for weights. Before a rest warps meet
   // anyway. With whole rows a warp adds up its own.
-  static constexpr bool streams = M::held_steps < M::steps;
+  static constexpr bool streams = M::held_steps < M::steps, whole_rows = M::whole_rows;
   static constexpr int sum_buffers = streams || M::has_rest || M::whole_rows ? 1 : 2, sum_bytes = WarpSums<M>::bytes;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)

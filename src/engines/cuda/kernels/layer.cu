@@ -158,8 +158,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #pragma unroll
     for (int i = 0; i < OutExchange::entries_a_thread; ++i) {
       out[i] = 0;
-      // Of several, also those that there are not: without branches the loads of all come before the first wait for one.
-      if (OutExchange::entries_a_thread == 1 && own.length[i] < 0) continue;
+      // Of several, also those that there are not: without branches the loads of all come before the first wait for one. But
+      // only where all warps have met may any sums be read.
+      if ((OutExchange::entries_a_thread == 1 || Product<Hh>::whole_rows) && own.length[i] < 0) continue;
       float gate_sums[GATES];
       product.add_sums(sums, places[i], gate_sums);
 #if HAS_REST

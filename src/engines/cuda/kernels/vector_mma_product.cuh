@@ -28,6 +28,7 @@ template <class M>
 class Product {
  public:
   static constexpr int sum_buffers = 1, sum_bytes = WarpSums<M>::bytes;
+  static constexpr bool whole_rows = false;
 
   __device__ __forceinline__ Product(const MatrixArrays& arrays, int cta, unsigned char* shared_weights)
       : weights_(arrays, cta, shared_weights) {
