@@ -31,11 +31,15 @@ constexpr double shared_in_front = 0.57, l2_in_front = 0.65;
 // of 40.6. Not seen where the state is asked for late.
 constexpr double kept_saves = 0.5;
 // Where it is, and all weights stay in L2, a timestep takes what all CTAs read from there, state and weights,
-// and the way there and back of each quad that its warps wait for: 11 plans of LSTM 1024 and 2304, GRU 2560
-// and tanh 2304 at batch 16 and 32, all but two within 10 % (H100).
+// the way there and back of each quad that its warps wait for, and the sums. With rolled code: 11 plans of
+// LSTM 1024 and 2304, GRU 2560 and tanh 2304 at batch 16 and 32, all but two within 10 % (H100, 2026-11-28).
 constexpr double late_rate = 1.36;                      // of that which weights alone reach
 constexpr double late_quad_us = 0.8, most_turns = 8.0;  // of warps, that take turns
 constexpr double late_sparse = 1.23;                    // LSTM 2304 and GRU 2560, batch 32
+// Unrolled: 18 plans of LSTM 1024 to 2304, GRU 1024 and 2560 and tanh 2304 to 5632 at batch 12 to 32, of 8,
+// 12 and 16 warps, all within 8 % (H200, 2026-11-30). What the L2 is not asked to keep comes from memory
+// besides: LSTM 3072, batch 16, 10.7 us.
+constexpr double unrolled_rate = 2.63, unrolled_quad_us = 0.17, unrolled_sums_us_a_tile_and_entry = 0.0074;
 // The warps' sums through shared memory, and their barrier.
 constexpr double dense_sums_us = 0.41, dense_sums_us_a_tile_and_entry = 0.0051;
 constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
@@ -83,22 +87,30 @@ double wavefronts(const MmaPlan& plan, const MatrixLayout& matrix) {
   return wavefronts_a_word * plan.warps * weight_registers(matrix, plan.steps.shared);
 }
 
-double dense_sums(const MmaPlan& plan, const MatrixLayout& matrix) {
-  return dense_sums_us + dense_sums_us_a_tile_and_entry * matrix.tiles_a_warp() * plan.group_batch +
+double dense_sums(const MmaPlan& plan, const MatrixLayout& matrix,
+                  double us_a_tile_and_entry = dense_sums_us_a_tile_and_entry) {
+  return dense_sums_us + us_a_tile_and_entry * matrix.tiles_a_warp() * plan.group_batch +
          us_a_warp_more * std::max(0.0, plan.warps - 8.0);
 }
 
 // The exchange but for its latency is part of it.
-double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
+double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const Cell& cell,
+                    const GpuDescription& gpu) {
   const double weights = 4.0 * static_cast<double>(matrix.block_words(Place::l2));
   const double state =
       2.0 * static_cast<double>(matrix.row_parts * matrix.image.positions * plan.group_batch);
   const double bytes = (weights + state) * plan.ctas * plan.groups;
   const double quads = matrix.state_quads(plan.group_batch, plan.exchange_word).total() / matrix.image.planes;
+  const double rate = gpu.l2_gbytes_per_s * 1e3, slower = gpu::measured_clock_ghz / gpu.clock_ghz;
+  if (matrix.unrolls_late_steps(plan, cell, plan.exchange_word)) {
+    const double passing =
+        streams_near(matrix, gpu) ? 0.0 : 1.0 - static_cast<double>(plan.kept_steps) / plan.steps.l2;
+    return bytes / (unrolled_rate * rate) + passing * gpu::streaming_cost(plan, plan.ctas * weights, gpu) +
+           (quads * unrolled_quad_us + dense_sums(plan, matrix, unrolled_sums_us_a_tile_and_entry)) * slower;
+  }
   const double us =
-      bytes / (late_rate * gpu.l2_gbytes_per_s * 1e3) +
-      (quads * late_quad_us / std::min<double>(plan.warps, most_turns) + dense_sums(plan, matrix)) *
-          gpu::measured_clock_ghz / gpu.clock_ghz;
+      bytes / (late_rate * rate) +
+      (quads * late_quad_us / std::min<double>(plan.warps, most_turns) + dense_sums(plan, matrix)) * slower;
   return plan.sparse ? late_sparse * us : us;
 }
 
@@ -188,7 +200,9 @@ double rest_product(const MmaPlan& plan, const Layout& layout, DType dtype, cons
 std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const DirectionProblem& direction,
                            const GpuDescription& gpu) {
   const Layout layout = make_layout(plan, problem, direction);
-  const bool late = plan.asks_late && streams_near(layout.w_hh, gpu);
+  const bool late =
+      plan.asks_late && (streams_near(layout.w_hh, gpu) ||
+                         layout.w_hh.unrolls_late_steps(plan, direction.cell, plan.exchange_word));
   const bool counted = plan.in_cluster && layout.w_hh.whole_rows();
   const std::int64_t positions =
       layout.state.positions * layout.w_hh.exchanged_entries(plan.group_batch) / plan.group_batch;
@@ -197,10 +211,11 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
                                                  problem.dtype, gpu, !plan.gathered);
   if (!plan.gathered && !plan.in_cluster && !late && !layout.rest)
     exchange = std::max(exchange, held_exchange(plan, layout.w_hh, gpu));
-  const auto part = counted ? whole_product : late ? late_product : product;
-  double in_product = part(plan, layout.w_hh, gpu);
+  double in_product = counted ? whole_product(plan, layout.w_hh, gpu)
+                      : late  ? late_product(plan, layout.w_hh, direction.cell, gpu)
+                              : product(plan, layout.w_hh, gpu);
   // Weights that come from memory go through the L2 too, beside the state.
-  if (plan.asks_late) in_product = std::max(in_product, late_product(plan, layout.w_hh, gpu));
+  if (plan.asks_late) in_product = std::max(in_product, late_product(plan, layout.w_hh, direction.cell, gpu));
   if (layout.rest) in_product += rest_product(plan, layout, problem.dtype, gpu);
   if (direction.cell == relu_cell()) in_product += looking_for_nonfinite(plan, layout.w_hh, counted, gpu);
   return {{"exchange", plan.passes * exchange},

@@ -113,6 +113,17 @@ std::int64_t MatrixLayout::staged_position(std::int64_t column, int group_batch)
   return column / columns * warp + (operand / parts * operand_columns + row) * parts + operand % parts;
 }
 
+bool MatrixLayout::unrolls_late_steps(const GpuPlan& plan, const Cell& cell,
+                                      ExchangeWord word) const noexcept {
+  // Words without a flag, a barrier instead of stamps and many cells of a thread take registers that unrolled
+  // code lacks then; and of 360 products the whole code has 76 KB of the 128 that an SM caches.
+  constexpr int most_cells = 6, most_products = 512;
+  const bool flagged = plan.stamps && word == ExchangeWord::stamp && cell != relu_cell();
+  return asks_late && image.planes > 1 && !sparse && flagged &&
+         units_a_cta * plan.group_batch <= most_cells * threads() &&
+         steps.total() * tiles_a_warp() * image.planes <= most_products;
+}
+
 int MatrixLayout::fragments_ahead() const noexcept {
   int ahead = tiles_a_warp();
   for (int n = ahead; n >= 6 && !gathered; --n) {

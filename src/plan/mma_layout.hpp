@@ -136,6 +136,10 @@ struct MatrixLayout {
   [[nodiscard]] int streamed_ahead() const noexcept {
     return streams_two_steps() ? 2 * tiles_a_warp() : fragments_ahead();
   }
+  // Whether the code of steps whose state comes late is unrolled: kernels/late_order.cuh. `word`: of the
+  // state.
+  [[nodiscard]] bool unrolls_late_steps(const GpuPlan& plan, const Cell& cell,
+                                        ExchangeWord word) const noexcept;
   // Sums of a CTA: [set][batch entry][row of its tiles], up to the last row that there is. Each column warp
   // has a set; but where weights lie in L2 for want of room, and the state comes late anyway, two of them
   // share one.

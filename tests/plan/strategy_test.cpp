@@ -90,6 +90,18 @@ TEST(Strategy, TwoOfFourNeighboursAreTakenBySparseTensorCores) {
   EXPECT_GT(sparse[0]->microseconds, 0.0) << "half of the weights are gathered: it can, at a price";
 }
 
+TEST(Strategy, GroupsThatHoldTheStateFillPlanesOfEightEntries) {
+  const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 640, .density = 0.5};
+  const auto group_batch = [&](const GpuWishes& wishes) {
+    return std::get<MmaPlan>(plan_for(spec, 12, wishes).directions[0].choice).group_batch;
+  };
+  GpuWishes wishes{.strategy = GpuStrategy::dense_mma, .groups = 1, .asks_late = false};
+  EXPECT_EQ(group_batch(wishes), 16);
+  wishes.group_batch = 12;
+  EXPECT_EQ(group_batch(wishes), 12);
+  EXPECT_EQ(group_batch({.strategy = GpuStrategy::dense_mma, .groups = 1, .asks_late = true}), 12);
+}
+
 TEST(Strategy, AWishThatOneHasChoosesIt) {
   const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 256, .density = 1.0};
   EXPECT_TRUE(std::holds_alternative<GatherPlan>(plan_for(spec, 4, {.lanes = 8}).directions[0].choice));

@@ -70,7 +70,7 @@ std::string matrix_source(std::string_view name, std::string_view image, const M
 }
 
 // The strategy's part of plan.cuh.
-std::string product_source(const GatherShape& shape, int /*group_batch*/) {
+std::string product_source(const GatherShape& shape, const KernelShape& /*kernel*/) {
   std::string text = fmt::format(
       "#define PRODUCT \"gather_product.cuh\"\n#define HELD_STATE 0\nconstexpr bool WATCH_NONFINITE = "
       "false;\n"
@@ -81,8 +81,9 @@ std::string product_source(const GatherShape& shape, int /*group_batch*/) {
   return text;
 }
 
-std::string product_source(const MmaShape& shape, int group_batch) {
+std::string product_source(const MmaShape& shape, const KernelShape& kernel) {
   const mma::MatrixLayout& m = shape.layout.w_hh;
+  const int group_batch = kernel.plan.group_batch;
   std::string text = fmt::format(
       "#define PRODUCT \"{}_product.cuh\"\n#define HELD_STATE {:d}\nconstexpr bool WATCH_NONFINITE = true;\n"
       "struct Hh {{\n  using Image = HImage;\n",
@@ -104,6 +105,7 @@ std::string product_source(const MmaShape& shape, int group_batch) {
   constant("kept_steps", m.kept_steps);
   constant("fragments_ahead", m.fragments_ahead());
   constant("streams_two_steps", m.streams_two_steps());
+  constant("unrolls_late_steps", m.unrolls_late_steps(kernel.plan, kernel.cell, kernel.h_word));
   constant("index_words", m.index_words());
   constant("sparse", m.sparse);
   constant("sum_sets", m.sum_sets());
@@ -294,8 +296,8 @@ std::string plan_source(const KernelShape& shape) {
   flag("FENCE", plan.fence);
   text += image_source("HImage", frame.state, frame.outputs_a_cta);
   if (frame.output) text += image_source("OutImage", *frame.output, frame.units_a_cta);
-  return text + std::visit([&](const auto& product) { return product_source(product, plan.group_batch); },
-                           shape.product);
+  return text +
+         std::visit([&](const auto& product) { return product_source(product, shape); }, shape.product);
 }
 
 }  // namespace sprnn::cuda

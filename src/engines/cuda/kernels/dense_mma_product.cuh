@@ -107,7 +107,7 @@ class Product {
  private:
   using Sums = typename Fragments<M>::Sums;
   using Quads = HeldQuads<M, H_WORD>;
-  using Order = LateOrder<M, H_WORD>;
+  using Order = LateOrder<M>;
   static constexpr int planes = Fragments<M>::planes;
   // A product waits for the last one that adds to the same sums.
   static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps <= 1 ? 1

@@ -19,7 +19,7 @@ class HeldExchange : public HeldSlice<M> {
 
  public:
   using Quads = HeldQuads<M, W>;
-  using Order = LateOrder<M, W>;
+  using Order = LateOrder<M>;
   using Operand = OperandB<M>;
   static constexpr int first_step = 1;  // the number of the state that a run starts from: it is exchanged like all others
   static constexpr int entries = Slice::entries, entries_a_thread = Slice::entries_a_thread;

@@ -28,10 +28,10 @@ struct HeldQuads {
 
   // Of a step: its quad of a plane, and its place among the quad's: word * parts + part.
   __device__ __forceinline__ static int quad_of(int step) {
-    return step < held_steps ? step / steps : held + (LateOrder<M, W>::position_of(step) - held_steps) / steps;
+    return step < held_steps ? step / steps : held + (LateOrder<M>::position_of(step) - held_steps) / steps;
   }
   __device__ __forceinline__ static int place_in_quad(int step) {
-    return step < held_steps ? step % steps : (LateOrder<M, W>::position_of(step) - held_steps) % steps;
+    return step < held_steps ? step % steps : (LateOrder<M>::position_of(step) - held_steps) % steps;
   }
   // Of lane l: batch entry of a plane, which of the steps side by side; l % 4: which four units of 16.
   __device__ __forceinline__ static int entry_of_lane(int lane) { return lane / 4 % entries; }
