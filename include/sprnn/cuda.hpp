@@ -50,8 +50,10 @@ class CudaSession : public Session {
   // reported it.
   virtual void run(const DeviceSequence& sequence) = 0;
   // Waits for the session's last run, or a graph's last replay of it; throws Error(deadline) or Error(device)
-  // if a run since the last check failed; so does get_state. The session can be used again: reset or set its state, or give one
-  // with the next run; until then others are refused with Error(unsupported), but for replays of a graph.
+  // if a run since the last check failed; so does get_state. Each failure is reported once, and by that the
+  // state becomes unusable, also one that was set before the report. Then the session can be used again:
+  // reset or set its state, or give one with the next run; until then others are refused with
+  // Error(unsupported), but for replays of a graph.
   virtual void check() = 0;
   // The same of what has failed by now, without waiting for what has not.
   virtual void check_now() = 0;

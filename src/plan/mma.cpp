@@ -104,8 +104,9 @@ std::vector<Candidate> candidates(const Problem& problem, const DirectionProblem
           // timestep, 16 5.0; GRU 1301 2.7 either way (H200).
           const bool fills = many && !asks_late && !wishes.group_batch;
           const int entries = fills ? divide_up(group_batch, plane_entries) * plane_entries : group_batch;
+          const int needed = wishes.groups ? groups : std::min(groups, divide_up(problem.batch, entries));
           for (const int parts : gpu::choices(wishes.row_parts, asks_late ? std::set{1, 2} : std::set{1})) {
-            if (parts != warps) add(groups, entries, warps, parts, asks_late);
+            if (parts != warps) add(needed, entries, warps, parts, asks_late);
           }
         }
       }

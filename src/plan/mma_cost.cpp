@@ -38,7 +38,7 @@ constexpr double late_quad_us = 0.8, most_turns = 8.0;  // of warps, that take t
 constexpr double late_sparse = 1.23;                    // LSTM 2304 and GRU 2560, batch 32
 // Unrolled: 18 plans of LSTM 1024 to 2304, GRU 1024 and 2560 and tanh 2304 to 5632 at batch 12 to 32, of 8,
 // 12 and 16 warps, all within 8 % (H200, 2026-11-30). What the L2 is not asked to keep comes from memory
-// besides: LSTM 3072, batch 16, 10.7 us.
+// besides, to each group: LSTM 3072, batch 16, one group, 10.7 us.
 constexpr double unrolled_rate = 2.63, unrolled_quad_us = 0.17, unrolled_sums_us_a_tile_and_entry = 0.0074;
 // The warps' sums through shared memory, and their barrier.
 constexpr double dense_sums_us = 0.41, dense_sums_us_a_tile_and_entry = 0.0051;
@@ -105,7 +105,8 @@ double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const Cell&
   if (matrix.unrolls_late_steps(plan, cell, plan.exchange_word)) {
     const double passing =
         streams_near(matrix, gpu) ? 0.0 : 1.0 - static_cast<double>(plan.kept_steps) / plan.steps.l2;
-    return bytes / (unrolled_rate * rate) + passing * gpu::streaming_cost(plan, plan.ctas * weights, gpu) +
+    const double from_memory = passing * weights * plan.ctas * plan.groups;
+    return bytes / (unrolled_rate * rate) + from_memory / (gpu.memory_gbytes_per_s * 1e3) +
            (quads * unrolled_quad_us + dense_sums(plan, matrix, unrolled_sums_us_a_tile_and_entry)) * slower;
   }
   const double us =

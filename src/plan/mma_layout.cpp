@@ -115,13 +115,25 @@ std::int64_t MatrixLayout::staged_position(std::int64_t column, int group_batch)
 
 bool MatrixLayout::unrolls_late_steps(const GpuPlan& plan, const Cell& cell,
                                       ExchangeWord word) const noexcept {
-  // Words without a flag, a barrier instead of stamps and many cells of a thread take registers that unrolled
-  // code lacks then; and of 360 products the whole code has 76 KB of the 128 that an SM caches.
-  constexpr int most_cells = 6, most_products = 512;
+  // An SM caches 128 KiB of code: with 360 products all of it has 76 KB, with 576 (LSTM 3072, batch 32) 140,
+  // half of it for waits that find their words there.
+  constexpr int most_cells = 6, most_products = 640;
+  const int sums = tiles_a_warp() * image.planes;
+  const int cells = (units_a_cta * plan.group_batch + threads() - 1) / threads();
+  // Registers of a thread, of 8 warps: sums, words of the state, cells, weights on their way, policies of
+  // what is kept in L2, and what of a plane is there. They have some 70 others. LSTM 2304, batch 32, has 183
+  // and spills nothing, LSTM 3200, batch 24, 195 and does, GRU 2812, batch 32, 186.
+  constexpr int words = 8, kept = 8, partial = 8, most_registers = 184;
+  const int cell_registers = gates == 4 ? 17 : gates == 3 ? 18 : 8;
+  const int ahead = streams_two_steps() && threads() <= 256 ? 2 * tiles_a_warp() : tiles_a_warp();
+  const int registers = fragment_words * (sums + (steps.l2 > 0 ? ahead : 0)) + words * image.planes +
+                        cell_registers * cells + (kept_steps > 0 ? kept : 0) +
+                        (plan.group_batch % plane_entries != 0 ? partial : 0);
+  const bool fits = threads() > 256 || registers <= most_registers;
+  // Words without a flag and a barrier instead of stamps take registers too.
   const bool flagged = plan.stamps && word == ExchangeWord::stamp && cell != relu_cell();
-  return asks_late && image.planes > 1 && !sparse && flagged &&
-         units_a_cta * plan.group_batch <= most_cells * threads() &&
-         steps.total() * tiles_a_warp() * image.planes <= most_products;
+  return asks_late && image.planes > 1 && !sparse && flagged && fits && cells <= most_cells &&
+         steps.total() * sums <= most_products;
 }
 
 int MatrixLayout::fragments_ahead() const noexcept {

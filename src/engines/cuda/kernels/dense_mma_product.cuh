@@ -113,12 +113,13 @@ class Product {
   static constexpr int chains = M::tiles * planes >= 4 || M::register_steps + M::shared_steps <= 1 ? 1
                                 : M::whole_rows ? 4 / (M::tiles * planes) : 2;
   static constexpr int ahead = M::fragments_ahead;
-  static constexpr int near_ahead = Order::unrolled && ahead > 2 ? 2 : ahead;
+  static constexpr int near_ahead = Order::unrolled && ahead > 2 ? Order::fragments_ahead : ahead;
   // Streamed state comes in turns of at least so many steps of the weights and of whole quads.
   static constexpr int quads_a_turn(int least_steps) { return divide_up(least_steps * Quads::operands_a_step, Quads::steps); }
   static constexpr int steps_of_quads(int quads) { return quads * Quads::steps / Quads::operands_a_step; }
   static_assert(M::held_steps > 0 || Order::unrolled || M::l2_steps == 0 || M::shared_steps % steps_of_quads(quads_a_turn(1)) == 0,
                 "the l2 steps begin with a quad");
+  // Unrolled code of 12 and 16 warps lacks registers for it.
   static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && (!Order::unrolled || THREADS <= 256);
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
   static constexpr int far_in_front = divide_up(streamed_ahead, M::tiles);  // and in each turn

@@ -216,7 +216,7 @@ template <class M>
 class GatheredRows {
  public:
   static constexpr int sum_buffers = 1, sum_bytes = 0;
-  static constexpr bool whole_rows = false;  // a warp's own
+  static constexpr bool whole_rows = false;  // of a warp, that adds up its own sums only
 
   // `shared_pairs`: room for M::shared_block_words words.
   __device__ __forceinline__ GatheredRows(const MatrixArrays& arrays, int cta, unsigned char* shared_pairs) {

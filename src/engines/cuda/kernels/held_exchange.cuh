@@ -3,7 +3,7 @@
 // neighbouring lanes then share halves of theirs. So no warp waits for the polls of another before its product.
 //
 // The words of the first steps are asked for together and held: of those whose weights are on chip, unless the plan
-// says otherwise. Those of the others come a quad at a time, the next one asked for when one is taken. Row parts (mma.cuh)
+// says otherwise. Those of the others come a quad at a time, another one asked for when one is taken. Row parts (mma.cuh)
 // read the same words.
 #pragma once
 
