@@ -125,7 +125,7 @@ bool MatrixLayout::unrolls_late_steps(const GpuPlan& plan, const Cell& cell,
   // and spills nothing, LSTM 3200, batch 24, 195 and does, GRU 2812, batch 32, 186.
   constexpr int words = 8, kept = 8, partial = 8, most_registers = 184;
   const int cell_registers = gates == 4 ? 17 : gates == 3 ? 18 : 8;
-  const int ahead = streams_two_steps() && threads() <= 256 ? 2 * tiles_a_warp() : tiles_a_warp();
+  const int ahead = unrolled_streams_two_steps() ? 2 * tiles_a_warp() : tiles_a_warp();
   const int registers = fragment_words * (sums + (steps.l2 > 0 ? ahead : 0)) + words * image.planes +
                         cell_registers * cells + (kept_steps > 0 ? kept : 0) +
                         (plan.group_batch % plane_entries != 0 ? partial : 0);

@@ -136,6 +136,10 @@ struct MatrixLayout {
   [[nodiscard]] int streamed_ahead() const noexcept {
     return streams_two_steps() ? 2 * tiles_a_warp() : fragments_ahead();
   }
+  // The same of unrolled code, which with 12 and 16 warps lacks registers for it.
+  [[nodiscard]] bool unrolled_streams_two_steps() const noexcept {
+    return streams_two_steps() && threads() <= 256;
+  }
   // Whether the code of steps whose state comes late is unrolled: kernels/late_order.cuh. `word`: of the
   // state.
   [[nodiscard]] bool unrolls_late_steps(const GpuPlan& plan, const Cell& cell,

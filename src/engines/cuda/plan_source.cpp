@@ -104,8 +104,9 @@ std::string product_source(const MmaShape& shape, const KernelShape& kernel) {
   constant("held_steps", m.held_steps());
   constant("kept_steps", m.kept_steps);
   constant("fragments_ahead", m.fragments_ahead());
-  constant("streams_two_steps", m.streams_two_steps());
-  constant("unrolls_late_steps", m.unrolls_late_steps(kernel.plan, kernel.cell, kernel.h_word));
+  const bool unrolled = m.unrolls_late_steps(kernel.plan, kernel.cell, kernel.h_word);
+  constant("unrolls_late_steps", unrolled);
+  constant("streams_two_steps", unrolled ? m.unrolled_streams_two_steps() : m.streams_two_steps());
   constant("index_words", m.index_words());
   constant("sparse", m.sparse);
   constant("sum_sets", m.sum_sets());

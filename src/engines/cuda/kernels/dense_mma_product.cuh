@@ -119,8 +119,7 @@ class Product {
   static constexpr int steps_of_quads(int quads) { return quads * Quads::steps / Quads::operands_a_step; }
   static_assert(M::held_steps > 0 || Order::unrolled || M::l2_steps == 0 || M::shared_steps % steps_of_quads(quads_a_turn(1)) == 0,
                 "the l2 steps begin with a quad");
-  // Unrolled code of 12 and 16 warps lacks registers for it.
-  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0 && (!Order::unrolled || THREADS <= 256);
+  static constexpr bool two_steps = M::streams_two_steps && M::l2_steps % 2 == 0;
   static constexpr int streamed_ahead = two_steps ? 2 * M::tiles : ahead;
   static constexpr int far_in_front = divide_up(streamed_ahead, M::tiles);  // and in each turn
 
