@@ -180,7 +180,7 @@ class Interruptions(CliTest):
         self.fail("no signal came while the temporary file was there, in 20 runs")
 
     def watched(self, command):
-        """What the command shows on a terminal, and after how many seconds for the first time."""
+        """What the command shows on a terminal, when for the first time, and how long it runs, in seconds."""
         master, slave = pty.openpty()
         started = time.monotonic()
         process = subprocess.Popen(command, cwd=self.directory, stdout=subprocess.DEVNULL, stderr=slave)
@@ -193,40 +193,45 @@ class Interruptions(CliTest):
                 break
             first = first or time.monotonic() - started
             shown += data
+        seconds = time.monotonic() - started
         self.assertEqual(process.wait(timeout=60), 0)
         os.close(master)
-        return shown, first
+        return shown, first, seconds
+
+    def watched_for_long(self, work, command_of):
+        """A command with as much work as takes this machine long enough, what it shows, and when first.
+
+        The watched run itself is timed: beside other tests two runs of one command can differ by a factor.
+        """
+        while True:
+            command = command_of(work)
+            shown, first, seconds = self.watched(command)
+            if shown or seconds > 10:
+                return command, shown, first
+            work = int(work * min(20.0, max(1.5, 4.0 / seconds)))
 
     def test_progress_of_inspect(self):
         one = Array((1, 1), [1.0])
-        modules, seconds = 4000, 0.0
-        while seconds < 3.0:  # as many modules as this machine needs that long for
-            modules = int(modules * min(20.0, 4.0 / seconds)) if seconds else modules
+
+        def inspect(modules):
             save_safetensors(self.path("m"), {f"m{i}.weight_{kind}_l0": one for i in range(modules)
                                               for kind in ("ih", "hh")})
-            started = time.monotonic()
-            self.succeed("inspect", "m")
-            seconds = time.monotonic() - started
-        self.assertRegex(self.watched([BINARY, "inspect", "m"])[0], rb"reading m|counting non-zeros \[#")
+            return [BINARY, "inspect", "m"]
+
+        _, shown, _ = self.watched_for_long(4000, inspect)
+        self.assertRegex(shown, rb"reading m|counting non-zeros \[#")
 
     def test_progress_on_a_terminal_only(self):
-        # First not watched, and with as many steps as this machine needs for more than three seconds.
-        steps, seconds = 10000, 0.0
-        while seconds < 3.0:
-            steps = int(steps * min(20.0, 4.0 / max(seconds, 0.01))) if seconds else steps
-            command = self.slow_run(steps)
-            started = time.monotonic()
-            completed = subprocess.run(command, cwd=self.directory, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       timeout=240)
-            seconds = time.monotonic() - started
-            self.assertEqual((completed.returncode, completed.stderr), (0, b""))
-        unwatched = self.path("y.npy").read_bytes()
-
-        shown, first = self.watched(command)
+        command, shown, first = self.watched_for_long(10000, self.slow_run)
         self.assertIn(b"running [#", shown)
         self.assertGreater(first, 1.9)
         self.assertTrue(shown.endswith(b"\r\x1b[K"))  # wiped at the end
-        self.assertEqual(self.path("y.npy").read_bytes(), unwatched)  # in chunks or in one call: the same bits
+        watched = self.path("y.npy").read_bytes()
+
+        completed = subprocess.run(command, cwd=self.directory, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   timeout=240)
+        self.assertEqual((completed.returncode, completed.stderr), (0, b""))
+        self.assertEqual(self.path("y.npy").read_bytes(), watched)  # in chunks or in one call: the same bits
 
 
 if __name__ == "__main__":
