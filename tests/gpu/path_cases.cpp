@@ -2,6 +2,7 @@
 // The name's second word is the group that one sanitizer process runs.
 #include <fmt/format.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,7 @@ struct Path {
   Way way = {};
   bool cramped = false;
   float h0_scale = 1.0F;
+  std::optional<Device> device = std::nullopt;  // on which weights lie in shared memory and in L2
 };
 
 std::vector<Path> paths() {
@@ -170,6 +172,24 @@ std::vector<Path> paths() {
       GpuWishes parted = late;
       parted.row_parts = 2;
       add("asks late, row parts, streamed weights, some kept", sized(150, lstm_cell(), fp16), parted, 11);
+      // Steps from L2 between those of shared memory: late_order.cuh.
+      const auto add_mixed = [&](std::string_view what, const ModelSpec& of, int warps, std::int64_t batch,
+                                 std::int64_t shared, std::int64_t l2 = tiny_gpu().gpu().l2_bytes) {
+        add(fmt::format("asks late, streamed weights between others, {}", what), of,
+            {.groups = 1,
+             .ctas = 8,
+             .group_batch = static_cast<int>(batch),
+             .warps = warps,
+             .row_parts = 2,
+             .asks_late = true},
+            batch);
+        all.back().device = cramped_gpu(8, 192, shared, l2);
+      };
+      add_mixed("two tiles", sized(512, tanh_cell(), fp16), 8, 16, 45056);
+      add_mixed("two tiles", sized(500, tanh_cell(), bf16), 8, 11, 45056);
+      add_mixed("four tiles", sized(256, lstm_cell(), fp16), 4, 12, 65536);
+      add_mixed("four tiles", sized(250, lstm_cell(), bf16), 8, 16, 65536);
+      add_mixed("some kept", sized(512, tanh_cell(), fp16), 8, 16, 45056, 200000);
     }
     all.push_back({"mma",
                    fmt::format("{}, a state without a stamp", name),
@@ -248,10 +268,11 @@ CaseResult run_path(const Path& path) {
   const bool holds = sparse || path.wishes.strategy == GpuStrategy::dense_mma;
   const bool keeps = path.what.ends_with("some kept");
   const int registers = sparse ? 152 : 176, shared = sparse ? 12288 : 16384;
-  const Device device = !path.cramped ? test_gpu()
-                        : keeps       ? cramped_gpu(6, registers, shared, 200000)
-                        : holds       ? cramped_gpu(6, registers, shared)
-                                      : cramped_gpu(2, 112, 8192);
+  const Device device = path.device     ? *path.device
+                        : !path.cramped ? test_gpu()
+                        : keeps         ? cramped_gpu(6, registers, shared, 200000)
+                        : holds         ? cramped_gpu(6, registers, shared)
+                                        : cramped_gpu(2, 112, 8192);
   const Model model = random_model(path.spec);
   Inputs inputs = random_inputs(model, steps, path.batch, 2, path.lengths);
   for (float& h : inputs.h0) h *= path.h0_scale;
@@ -266,6 +287,8 @@ CaseResult run_path(const Path& path) {
     return {0, 0, "w_hh.shared is empty: the case does not cover it"};
   if (path.cramped && packed->directions[0].section("w_hh.l2").size() == 0)
     return {0, 0, "w_hh.l2 is empty: the case does not cover it"};
+  if (path.device && packed->directions[0].section("w_hh.shared").size() == 0)
+    return {0, 0, "w_hh.shared is empty: the case does not cover it"};
   if (const auto* mma = std::get_if<MmaPlan>(&packed->plan.directions[0].choice)) {
     if (keeps != (mma->kept_steps > 0))
       return {0, 0, fmt::format("{} steps are kept in L2", mma->kept_steps)};
