@@ -51,7 +51,7 @@ race-gpu: build  ## Race the cases of bench/shapes/gpu.txt on a GPU (needs a CUD
 	@test -x build/bin/race_gpu || { echo "race_gpu is not built: a CUDA toolkit, cuSPARSE or cuDNN is missing here"; exit 1; }
 	@build/bin/race_gpu
 
-format:  ## Format every C and C++ file
+format:  ## Format every C and C++ file (CUDA's, .cu and .cuh, stay as they are)
 	@scripts/setup.sh format
 	@git ls-files '*.hpp' '*.cpp' '*.h' '*.c' | xargs clang-format-14 -i
 
