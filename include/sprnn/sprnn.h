@@ -3,7 +3,8 @@
  * Status. Functions that can fail return an int: SPRNN_OK or another sprnn_status. A message for people is
  * then in sprnn_last_error(). A function that refuses its arguments changes nothing, and one that fails sets
  * its output handle to NULL. NULL where it is not allowed is SPRNN_INVALID_ARGUMENT. No C++ exception ever
- * leaves, and nothing is printed.
+ * leaves, and nothing is printed. SPRNN_OUT_OF_MEMORY (the host's, or the GPU's) can come from all of them;
+ * the other errors are listed with each.
  *
  * Handles. What a function hands out is the caller's to destroy; destroying NULL does nothing. Strings that
  * a handle gives out live as long as the handle. All arguments are copied or read before the function
@@ -39,7 +40,7 @@ typedef enum sprnn_status {
   SPRNN_DEVICE = 5,           /* no device, or the device failed */
   SPRNN_DEADLINE = 6,         /* a run was given up because it took too long */
   SPRNN_OUT_OF_MEMORY = 7,
-  SPRNN_INTERRUPTED = 8, /* a progress callback asked to stop */
+  SPRNN_INTERRUPTED = 8, /* of the C++ interface's callbacks: no function here returns it */
   SPRNN_INTERNAL = 9     /* a fault of sprnn itself */
 } sprnn_status;
 
@@ -79,8 +80,9 @@ typedef struct sprnn_shape {
  *   cell    "tanh", "relu", "gru" or "lstm"; NULL: told from the shapes (relu then counts as tanh).
  *   dtype   "fp32", "fp16" or "bf16", to which the weights are rounded; NULL: the checkpoint's.
  *   model   receives the handle; sprnn_model_destroy() it.
- * Errors: SPRNN_IO, SPRNN_FORMAT, SPRNN_INVALID_ARGUMENT (names, shapes, a weight that is not finite or
- * overflows the dtype), SPRNN_OUT_OF_MEMORY. */
+ * Errors: SPRNN_IO, SPRNN_FORMAT (no safetensors file, no recurrent module in it, or one that lacks a tensor,
+ * has an ill-shaped one or a weight that is not finite), SPRNN_INVALID_ARGUMENT (a prefix or cell that does
+ * not suit the file, a weight that overflows the dtype). */
 int sprnn_model_load(const char* path, const char* prefix, const char* cell, const char* dtype,
                      sprnn_model** model);
 
@@ -88,7 +90,7 @@ int sprnn_model_load(const char* path, const char* prefix, const char* cell, con
  * NAME_orig and NAME_mask becomes the one tensor NAME that it stands for. All other tensors and the metadata
  * are written as they were read. `path` may be the file that was loaded: it is replaced as a whole, or not at
  * all. Errors: SPRNN_IO, SPRNN_INVALID_ARGUMENT (a weight that the file's dtype cannot hold: the model was
- * loaded with another dtype than the file's), SPRNN_OUT_OF_MEMORY. */
+ * loaded with another dtype than the file's). */
 int sprnn_model_save(const sprnn_model* model, const char* path);
 
 int sprnn_model_shape(const sprnn_model* model, sprnn_shape* shape);
@@ -129,18 +131,19 @@ int sprnn_model_prune_report(const sprnn_model* model, size_t index, sprnn_prune
  *   batch   the batch size to plan for; a hint, the packed model runs at any. At least 1.
  *   packed  receives the handle; sprnn_packed_destroy() it.
  * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED (no plan; the message has each reason), SPRNN_FORMAT or
- * SPRNN_IO (the description), SPRNN_OUT_OF_MEMORY. */
+ * SPRNN_IO (the description). A GPU that "local" cannot use is no error: the plan is for the CPU then. */
 int sprnn_pack(const sprnn_model* model, const char* target, int batch, sprnn_packed** packed);
 
 /* Packs the model's weights under the plan of `like`, for sprnn_session_set_weights() on its sessions: of a
  * model with the same sizes, cell, biases and dtype whose non-zeros the plan has room for. Errors:
- * SPRNN_INVALID_ARGUMENT (another shape, no room), SPRNN_OUT_OF_MEMORY. */
+ * SPRNN_INVALID_ARGUMENT (another shape, no room), SPRNN_FORMAT (fp16 weights above 8192 where the plan sums
+ * in half precision). */
 int sprnn_pack_like(const sprnn_model* model, const sprnn_packed* like, sprnn_packed** packed);
 
 /* Writes a .sprnn file: data only. Replaced as a whole, or not at all. Errors: SPRNN_IO. */
 int sprnn_packed_save(const sprnn_packed* packed, const char* path);
 
-/* Reads and validates a .sprnn file. Errors: SPRNN_IO, SPRNN_FORMAT, SPRNN_OUT_OF_MEMORY. */
+/* Reads and validates a .sprnn file. Errors: SPRNN_IO, SPRNN_FORMAT. */
 int sprnn_packed_load(const char* path, sprnn_packed** packed);
 
 int sprnn_packed_shape(const sprnn_packed* packed, sprnn_shape* shape);
@@ -160,8 +163,7 @@ void sprnn_packed_destroy(sprnn_packed* packed);
  *   session  receives the handle; sprnn_session_destroy() it.
  * Environment, for cuda: SPRNN_DEADLINE, the seconds that a timestep may wait for another part of the GPU
  * before the run is given up (2); CUDA_VISIBLE_DEVICES, which GPU is the first; SPRNN_CACHE_DIR.
- * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED (the message has the engine's reason), SPRNN_DEVICE,
- * SPRNN_OUT_OF_MEMORY. */
+ * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED (the message has the engine's reason), SPRNN_DEVICE. */
 int sprnn_session_create(const sprnn_packed* packed, const char* engine, int batch, int threads,
                          const char* isa, sprnn_session** session);
 
@@ -186,7 +188,7 @@ int sprnn_session_get_info(const sprnn_session* session, sprnn_session_info* inf
  * sequences only, and wants a reset between them (else SPRNN_UNSUPPORTED).
  * After SPRNN_DEADLINE the state is of no one time: until it is set or reset, runs and
  * sprnn_session_get_state are refused with SPRNN_UNSUPPORTED.
- * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED, SPRNN_DEVICE, SPRNN_DEADLINE, SPRNN_OUT_OF_MEMORY. */
+ * Errors: SPRNN_INVALID_ARGUMENT, SPRNN_UNSUPPORTED; of engine cuda also SPRNN_DEVICE, SPRNN_DEADLINE. */
 int sprnn_session_run(sprnn_session* session, int64_t steps, const float* x, float* y, const int64_t* lengths,
                       int batch_first);
 
@@ -196,17 +198,20 @@ int sprnn_session_run(sprnn_session* session, int64_t steps, const float* x, flo
  *   h        [L*D, R] for one entry, [L*D, B, R] for all.
  *   c        [L*D, H] or [L*D, B, H]; unless has_cell_state: NULL, with c_count 0.
  *   h_count, c_count  the floats in h and c, as a check.
- * Errors: SPRNN_INVALID_ARGUMENT; of sprnn_session_get_state also SPRNN_UNSUPPORTED (a run was given up). */
+ * Errors: SPRNN_INVALID_ARGUMENT; of engine cuda also SPRNN_DEVICE. sprnn_session_get_state also has
+ * SPRNN_UNSUPPORTED (a run was given up) and SPRNN_DEADLINE (the same, where no call has said so yet). */
 int sprnn_session_get_state(const sprnn_session* session, int entry, float* h, size_t h_count, float* c,
                             size_t c_count);
 int sprnn_session_set_state(sprnn_session* session, int entry, const float* h, size_t h_count, const float* c,
                             size_t c_count);
 
-/* Zeros the state of a batch entry, or of SPRNN_ALL_ENTRIES. Errors: SPRNN_INVALID_ARGUMENT. */
+/* Zeros the state of a batch entry, or of SPRNN_ALL_ENTRIES. Errors: SPRNN_INVALID_ARGUMENT; of engine cuda
+ * also SPRNN_DEVICE. */
 int sprnn_session_reset(sprnn_session* session, int entry);
 
-/* Other weights, packed under the same plan (sprnn_pack_like()); the state is kept. Errors:
- * SPRNN_INVALID_ARGUMENT. */
+/* Other weights, packed under the same plan (sprnn_pack_like()); the state is kept. If it fails the session
+ * keeps its old ones. `packed` may be destroyed afterwards. Errors: SPRNN_INVALID_ARGUMENT (NULL, or another
+ * plan); of engine cuda also SPRNN_DEVICE. */
 int sprnn_session_set_weights(sprnn_session* session, const sprnn_packed* packed);
 
 void sprnn_session_destroy(sprnn_session* session);
