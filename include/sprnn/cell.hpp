@@ -71,7 +71,8 @@ struct Cell {
 [[nodiscard]] std::string_view to_string(CellKind kind) noexcept;  // "rnn", "gru", "lstm"
 [[nodiscard]] std::string_view to_string(
     ActivationKind kind) noexcept;  // ONNX's name: "Sigmoid", "HardSigmoid"
-[[nodiscard]] ActivationKind parse_activation(std::string_view name);  // case-insensitive; throws Error
+// ONNX's name in any case; throws Error(invalid_argument) that lists them. Alpha and beta are the caller's.
+[[nodiscard]] ActivationKind parse_activation(std::string_view name);
 // "tanh", "relu", "gru", "lstm" for the standard cells; else the kind and its variants:
 // "lstm(input_forget, clip=3)".
 [[nodiscard]] std::string to_string(const Cell& cell);

@@ -46,12 +46,14 @@ struct Device {
 };
 
 // "h100", "h200", "a100", "cpu" (this machine's processor), "local" (the GPU of this machine if engine cuda
-// can use it, else its processor), or the path of a JSON file as to_json writes it. Throws Error naming what
-// was expected.
+// can use it, else its processor), or the path of a JSON file as to_json writes it. Throws
+// Error(invalid_argument) for another name that is no file's, Error(io) or Error(format) for a file.
 [[nodiscard]] Device find_device(std::string_view name_or_path);
-[[nodiscard]] std::span<const Device> known_gpus();  // those with a name of their own, by data sheet
+// Those with a name of their own, by data sheet; never destroyed.
+[[nodiscard]] std::span<const Device> known_gpus();
 [[nodiscard]] Device this_cpu();
 [[nodiscard]] std::string to_json(const Device& device);
+// What to_json writes, with no key missing or more; throws Error(format).
 [[nodiscard]] Device device_from_json(std::string_view json);
 
 }  // namespace sprnn

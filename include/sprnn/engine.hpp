@@ -63,12 +63,15 @@ class Session {
   [[nodiscard]] const Problem& problem() const noexcept { return problem_; }
 
   // Bidirectional models take whole sequences only: a second run without reset() or set_state() in
-  // between is refused with Error(unsupported), since a chunk cannot know what comes after it.
+  // between is refused with Error(unsupported), since a chunk cannot know what comes after it. Other errors:
+  // invalid_argument (steps, lengths, null arrays; nothing has run then), interrupted and unsupported as
+  // Sequence::keep_going says, and of engine cuda deadline, device and out_of_memory.
   virtual void run(const Sequence& sequence) = 0;
 
   // State of all layers: h [L*D, B, R], c [L*D, B, H] (empty spans unless lstm), float. What is got is
   // rounded to the model's dtype; of what is set h is too, but not c, which a session keeps in fp32. Sizes
-  // are checked: Error(invalid_argument).
+  // are checked: Error(invalid_argument). Engine cuda throws Error(device) where the GPU fails, and get_state
+  // Error(deadline) where a run was given up and nothing has said so yet.
   virtual void get_state(std::span<float> h, std::span<float> c) const = 0;
   virtual void set_state(std::span<const float> h, std::span<const float> c) = 0;
   // One batch entry: h [L*D, R], c [L*D, H].
@@ -77,7 +80,9 @@ class Session {
   virtual void reset() = 0;           // zeros
   virtual void reset(int entry) = 0;  // zeros for one batch entry
 
-  // Other weights under the same plan (same problem shapes and layouts); the state is kept.
+  // Other weights under the same plan (same problem shapes and layouts), which the session shares; the state
+  // is kept. Throws Error(invalid_argument) for null or another plan, of engine cuda Error(device) and
+  // Error(out_of_memory); the session then keeps its old weights.
   virtual void set_weights(std::shared_ptr<const Packed> packed) = 0;
 
  protected:
@@ -97,15 +102,18 @@ class Engine {
       const noexcept = 0;  // "reference", "interpreter", "cpu", "cuda"
   // Empty if the engine can run this plan on this machine, else the reason, for people.
   [[nodiscard]] virtual std::string refusal(const Plan& plan) const = 0;
-  // Throws Error(unsupported) with the refusal, Error(invalid_argument) for bad options.
+  // The session shares `packed`. Throws Error(unsupported) with the refusal, Error(invalid_argument) for bad
+  // options or null, Error(out_of_memory) also where threads cannot be started, of engine cuda Error(device),
+  // and for a code_dir Error(io) and Error(format).
   [[nodiscard]] virtual std::unique_ptr<Session> session(std::shared_ptr<const Packed> packed,
                                                          const SessionOptions& options) const = 0;
 };
 
-// The engines of this build, the preferred first. The environment variable SPRNN_ENGINE, if set, is what
-// "auto" takes.
+// The engines of this build, the preferred first; never destroyed. The environment variable SPRNN_ENGINE, if
+// set, is what "auto" takes.
 [[nodiscard]] std::span<const Engine* const> engines() noexcept;
-// By name; "auto": the first without a refusal. Throws Error(unsupported) with each engine's refusal.
+// By name; "auto": the first without a refusal. Throws Error(unsupported) with the refusals,
+// Error(invalid_argument) for a name that no engine has.
 [[nodiscard]] const Engine& find_engine(std::string_view name, const Plan& plan);
 
 // What a model is planned for when nobody has said for what, so that find_engine(engine, plan) suits it.

@@ -1,4 +1,6 @@
-// NumPy .npy arrays: version 1 to 3, C order, little-endian.
+// NumPy .npy arrays: version 1 to 3, C order, little-endian. What is none of these, of another type or cut
+// short is an Error(format); `name` is what it calls the bytes. Files that cannot be read or written are an
+// Error(io).
 #pragma once
 
 #include <cstddef>
@@ -26,11 +28,12 @@ struct IntArray {
 // int32 or int64.
 [[nodiscard]] IntArray load_npy_ints(const std::filesystem::path& path);
 [[nodiscard]] IntArray parse_npy_ints(const std::vector<std::byte>& bytes, const std::string& name);
-// float32, version 1.0; written to a temporary name and renamed.
+// float32, version 1.0; written to a temporary name and renamed. Error(invalid_argument) if shape and values
+// do not agree.
 void save_npy(const FloatArray& array, const std::filesystem::path& path);
 
 struct FloatArrayFile {
-  const FloatArray* array = nullptr;
+  const FloatArray* array = nullptr;  // the caller's, not null
   std::filesystem::path path;
 };
 // Several: if one cannot be written (the disk is full, say), none is replaced.

@@ -75,19 +75,27 @@ struct Packed {
   [[nodiscard]] std::int64_t bytes() const noexcept;  // of all sections
 };
 
+// The plan may be another model's, of the same shapes. Throws Error(invalid_argument) for a model that is
+// invalid, has other shapes or more non-zeros than the plan has room for, Error(format) for a plan whose
+// fields do not agree, or which sums in half precision what these weights (fp16, above 8192) would overflow.
 [[nodiscard]] Packed pack(const Model& model, const Plan& plan);
-[[nodiscard]] Model unpack(const Packed& packed);  // unpack(pack(m, p)) == m, bit for bit
+// unpack(pack(m, p)) == m, bit for bit. `packed` must be valid, as what pack and load_packed return is.
+[[nodiscard]] Model unpack(const Packed& packed);
 // Throws Error(format) unless every offset is in its window, every slot in range, every row map a
 // permutation: what the engines rely on instead of checking.
 void validate(const Packed& packed);
+// `direction` is an index of packed.directions, else Error(invalid_argument).
 [[nodiscard]] std::vector<PackFigure> pack_report(const Packed& packed, std::size_t direction);
 
 // .sprnn files (docs/format.md): data only, never machine code. Saving writes to a temporary name and
-// renames.
+// renames; it throws Error(io).
 void save_packed(const Packed& packed, const std::filesystem::path& path);
-[[nodiscard]] Packed load_packed(const std::filesystem::path& path);  // validated
+// Validated. Throws Error(io), Error(format), and Error(out_of_memory) for a file larger than this machine's
+// memory.
+[[nodiscard]] Packed load_packed(const std::filesystem::path& path);
+// The same of a file's bytes; `name` is what errors call them.
 [[nodiscard]] Packed parse_packed(const std::vector<std::byte>& bytes, const std::string& name);
-// True when the file begins with the magic of a .sprnn file.
+// True when the file begins with the magic of a .sprnn file; Error(io) if there is none or it cannot be read.
 [[nodiscard]] bool is_packed_file(const std::filesystem::path& path);
 
 }  // namespace sprnn

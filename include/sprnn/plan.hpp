@@ -63,6 +63,7 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
+// Of a valid model (model.hpp). The batch is checked by make_plan alone: 1 to 4096.
 [[nodiscard]] Problem describe(const Model& model, int batch);
 
 // A predicted time of one timestep, by part; the parts add up.
@@ -112,10 +113,12 @@ struct PlanOptions {
   GpuWishes gpu;
 };
 
+// Throws Error(invalid_argument) for a problem out of range, Error(unsupported) where no candidate works or a
+// wish cannot be met: the message has each reason.
 [[nodiscard]] Plan make_plan(const Problem& problem, const Device& device, const PlanOptions& options = {});
 
 // How many of the CPU's threads work on a direction: another would cost more in meeting than it saves. Only
-// for plans of a CPU.
+// for plans of a CPU, and `direction` below plan.directions.size(): neither is checked.
 [[nodiscard]] int threads_at_work(const Plan& plan, std::size_t direction);
 
 [[nodiscard]] std::string to_json(const Plan& plan);

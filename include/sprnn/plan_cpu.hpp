@@ -22,6 +22,7 @@ enum class CpuLayout : std::uint8_t {
 };
 
 [[nodiscard]] std::string_view to_string(CpuLayout layout) noexcept;
+// "none", "dense", "columns", "tile", "row"; throws Error(invalid_argument) that lists them.
 [[nodiscard]] CpuLayout parse_cpu_layout(std::string_view name);
 
 struct CpuPlan {

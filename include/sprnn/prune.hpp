@@ -62,7 +62,8 @@ struct MatrixReport {
 std::vector<MatrixReport> prune(Model& model, const PruneOptions& options);
 
 // The kept entries of one matrix [rows * cols], 1 = kept. `gates` bounds block and unit patterns; global is
-// unstructured here.
+// unstructured here. Throws Error(invalid_argument) for a density outside [0, 1] or, with n_of_m, other than
+// 1 or N/M, and for gates that do not divide the rows.
 [[nodiscard]] std::vector<std::uint8_t> prune_mask(const Matrix& matrix, int gates, const Pattern& pattern,
                                                    double density);
 
