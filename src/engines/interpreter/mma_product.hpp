@@ -1,5 +1,6 @@
 // The recurrent product of one timestep from packed fragments: each warp its steps in order, then the warps
-// in order, then the rest that is gathered.
+// in order, then the rest that is gathered. Where the kernel unrolls late steps it adds them in another order
+// (kernels/late_order.cuh), so the last bits of sums may differ there.
 #pragma once
 
 #include <optional>
