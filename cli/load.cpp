@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 namespace sprnn::cli {
@@ -18,6 +19,11 @@ Device with_threads(Device device, int threads) {
 bool same_target(const Device& a, const Device& b) { return a.is_gpu() || b.is_gpu() ? a == b : true; }
 
 }  // namespace
+
+bool is_device_name(std::string_view name) {
+  return name == "cpu" || name == "local" ||
+         std::ranges::any_of(known_gpus(), [&](const Device& gpu) { return gpu.name == name; });
+}
 
 Device find_target(const std::string& name, int threads) {
   try {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "cli/arguments.hpp"
 
@@ -26,6 +27,9 @@ namespace sprnn::cli {
 
 // Dense weights, of either kind of file.
 [[nodiscard]] Model load_model(const ModelArguments& arguments);
+
+// Whether find_device knows it by name, so that it is no description's file.
+[[nodiscard]] bool is_device_name(std::string_view name);
 
 // find_device; a CPU gets the threads that were asked for, unless that is 0.
 [[nodiscard]] Device find_target(const std::string& name, int threads);

@@ -15,7 +15,20 @@ namespace sprnn::cli {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 bool data_on_standard_output = false;
+
+// One name for each file.
+fs::path resolved(const fs::path& path) {
+  constexpr int most_links = 40;  // as Linux itself
+  std::error_code error;
+  fs::path end = fs::absolute(path);
+  for (int i = 0; i < most_links && fs::is_symlink(fs::symlink_status(end, error)); ++i)
+    end = end.parent_path() / fs::read_symlink(end, error);
+  const fs::path result = fs::weakly_canonical(end, error);
+  return error ? end.lexically_normal() : result;
+}
 
 }  // namespace
 
@@ -29,7 +42,7 @@ void print(std::string_view text) {
                             std::strerror(errno)));
 }
 
-void make_room_for(const std::filesystem::path& path) {
+void make_room_for(const fs::path& path) {
   struct stat file {};
   struct stat standard_output {};
   data_on_standard_output |= ::stat(path.c_str(), &file) == 0 &&
@@ -88,22 +101,23 @@ std::string Table::text() const {
   return result;
 }
 
-void check_writable(const std::filesystem::path& path) {
+void check_writable(const fs::path& path) {
   std::error_code ignored;  // a path that cannot be looked at is reported by the checks below
   if (path.empty()) throw Error(ErrorCode::io, "the name of an output file is empty");
-  if (std::filesystem::is_directory(path, ignored))
+  if (fs::is_directory(path, ignored))
     throw Error(ErrorCode::io, fmt::format("cannot write {}: it is a directory", path.string()));
-  const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : ".";
-  if (!std::filesystem::is_directory(parent, ignored))
+  const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
+  if (!fs::is_directory(parent, ignored))
     throw Error(ErrorCode::io,
                 fmt::format("cannot write {}: there is no directory {}", path.string(), parent.string()));
-  if (std::filesystem::exists(path, ignored) && ::access(path.c_str(), W_OK) != 0)
+  if (fs::exists(path, ignored) && ::access(path.c_str(), W_OK) != 0)
     throw Error(ErrorCode::io, fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
-  const bool needs_temporary =
-      !std::filesystem::exists(path, ignored) || std::filesystem::is_regular_file(path, ignored);
+  const bool needs_temporary = !fs::exists(path, ignored) || fs::is_regular_file(path, ignored);
   if (needs_temporary && ::access(parent.c_str(), W_OK | X_OK) != 0)
     throw Error(ErrorCode::io, fmt::format("cannot write {}: directory {}: {}", path.string(),
                                            parent.string(), std::strerror(errno)));
 }
+
+bool same_file(const fs::path& a, const fs::path& b) { return resolved(a) == resolved(b); }
 
 }  // namespace sprnn::cli

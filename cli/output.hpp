@@ -45,4 +45,7 @@ class Table {
 // Fails before the work, not after it, where an output could not be written: Error(io).
 void check_writable(const std::filesystem::path& path);
 
+// Whether two names are of one file, whatever links and folders lead to it, be it there or not.
+[[nodiscard]] bool same_file(const std::filesystem::path& a, const std::filesystem::path& b);
+
 }  // namespace sprnn::cli

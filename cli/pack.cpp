@@ -50,9 +50,21 @@ Json report_json(const Packed& packed) {
   return list;
 }
 
-ExitStatus pack_file(const Arguments& arguments) {
+void check_output(const Arguments& arguments) {
   check_writable(arguments.out);
   make_room_for(arguments.out);
+  if (same_file(arguments.out, arguments.model.path) && !is_packed(arguments.model.path))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("output {} is the checkpoint itself: give the packed file a name of its own",
+                            arguments.out.string()));
+  if (arguments.target && !is_device_name(*arguments.target) && same_file(arguments.out, *arguments.target))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("output {} is the file of --target: give the packed file a name of its own",
+                            arguments.out.string()));
+}
+
+ExitStatus pack_file(const Arguments& arguments) {
+  check_output(arguments);
   Packed packed;
   {
     Progress progress("reading " + printable(arguments.model.path.string()));
@@ -91,7 +103,9 @@ Verb add_pack(CLI::App& root) {
   app->add_option("IN", arguments->model.path, "A .safetensors checkpoint, or a .sprnn file to pack anew")
       ->required()
       ->type_name("");
-  app->add_option("OUT", arguments->out, "The .sprnn file to write")->required()->type_name("");
+  app->add_option("OUT", arguments->out, "The .sprnn file to write; may be IN if that is one")
+      ->required()
+      ->type_name("");
   app->add_option("--target", arguments->target,
                   "cpu, h100, h200, a100, local or FILE.json; by default this machine's GPU if it runs the "
                   "model, else "

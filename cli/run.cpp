@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <initializer_list>
 #include <memory>
+#include <string_view>
+#include <utility>
 
 #include "cli/load.hpp"
 #include "cli/output.hpp"
@@ -104,34 +107,49 @@ std::vector<std::int64_t> load_lengths(const Arguments& arguments, const Sizes& 
   return std::move(lengths.values);
 }
 
-// One name for each file, whatever links and folders lead to it, be it there or not.
-fs::path resolved(const fs::path& path) {
-  constexpr int most_links = 40;  // as Linux itself
-  std::error_code error;
-  fs::path end = fs::absolute(path);
-  for (int i = 0; i < most_links && fs::is_symlink(fs::symlink_status(end, error)); ++i)
-    end = end.parent_path() / fs::read_symlink(end, error);
-  const fs::path result = fs::weakly_canonical(end, error);
-  return error ? end.lexically_normal() : result;
+struct NamedFile {
+  const char* option;
+  fs::path path;
+};
+
+// Those of the files that were named.
+std::vector<NamedFile> named(std::initializer_list<std::pair<const char*, std::optional<fs::path>>> files) {
+  std::vector<NamedFile> result;
+  for (const auto& [option, path] : files)
+    if (path) result.push_back({option, *path});
+  return result;
+}
+
+// States may be replaced by their successors, as a stream of chunks does; anything else is an accident.
+bool succeeds(std::string_view output, std::string_view input) {
+  return (output == "--final-h" && input == "--h0") || (output == "--final-c" && input == "--c0");
 }
 
 void check_outputs(const Arguments& arguments) {
-  std::vector<fs::path> outputs{arguments.output};
-  for (const auto& path : {arguments.final_h, arguments.final_c})
-    if (path) outputs.push_back(*path);
+  const std::vector<NamedFile> inputs = named({{"--input", arguments.input},
+                                               {"--h0", arguments.h0},
+                                               {"--c0", arguments.c0},
+                                               {"--lengths", arguments.lengths}});
+  const std::vector<NamedFile> outputs = named(
+      {{"--output", arguments.output}, {"--final-h", arguments.final_h}, {"--final-c", arguments.final_c}});
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    check_writable(outputs[i]);
-    make_room_for(outputs[i]);
-    const fs::path file = resolved(outputs[i]);
-    if (file == resolved(arguments.model.path))
-      throw Error(
-          ErrorCode::invalid_argument,
-          fmt::format("output {} is the model itself: give it a name of its own", outputs[i].string()));
+    const auto& [option, path] = outputs[i];
+    check_writable(path);
+    make_room_for(path);
+    if (same_file(path, arguments.model.path))
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("output {} is the model itself: give it a name of its own", path.string()));
+    for (const NamedFile& input : inputs) {
+      if (same_file(path, input.path) && !succeeds(option, input.option))
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("{} {} is the file of {}, which would be lost: give it a name of its own",
+                                option, path.string(), input.option));
+    }
     for (std::size_t j = 0; j < i; ++j) {
-      if (file == resolved(outputs[j]) && file != "/dev/null")  // which takes any number of outputs
+      if (same_file(path, outputs[j].path) && !same_file(path, "/dev/null"))  // which takes any number
         throw Error(ErrorCode::invalid_argument,
                     fmt::format("two outputs are the same file, {} and {}: give each a name of its own",
-                                outputs[j].string(), outputs[i].string()));
+                                outputs[j].path.string(), path.string()));
     }
   }
 }
@@ -266,7 +284,8 @@ Verb add_run(CLI::App& root) {
   lengths  [B], int32 or int64, each from 1 to T; y is zero at the steps after a length
 With --batch-first x is [B, T, I] and y [B, T, D*R]; states stay as they are. x, h0 and
 the final states are rounded to the model's dtype; c0 is taken as it is, since c is kept in
-float32. Outputs appear complete or not at all.
+float32. Outputs appear complete or not at all. --final-h may replace --h0, and --final-c
+--c0, as where chunks of a stream follow each other; no other input may be an output.
 
 Examples:
   sprnn run model.sprnn --input x.npy --output y.npy

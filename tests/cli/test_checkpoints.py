@@ -311,6 +311,18 @@ class Pack(CliTest):
         self.succeed("pack", "a.sprnn", "a.sprnn", "--target", "cpu")
         self.assertEqual(self.path("a.sprnn").read_bytes(), self.path("b.sprnn").read_bytes())
 
+    def test_the_output_is_neither_the_checkpoint_nor_the_description(self):
+        self.save_model(Model("gru", 8, 32, density=0.2))
+        self.path("link").symlink_to(".")
+        self.path("alias").symlink_to("model.safetensors")
+        for name in ["model.safetensors", self.path("model.safetensors"), "link/model.safetensors", "alias"]:
+            self.refuse("pack", "model.safetensors", name, "--target", "cpu", says=["output", "is the checkpoint itself"])
+        self.path("mine.json").write_text(self.succeed("devices", "h100", "--json").out)
+        for name in ["mine.json", "link/mine.json"]:
+            self.refuse("pack", "model.safetensors", name, "--target", "mine.json", says=[name, "is the file of --target"])
+        for _ in range(2):  # a device's name is no file's
+            self.succeed("pack", "model.safetensors", "cpu", "--target", "cpu")
+
     def test_dtype(self):
         self.save_model(Model("gru", 8, 32, density=0.2))
         self.succeed("pack", "model.safetensors", "m.sprnn", "--target", "cpu", "--dtype", "bf16")

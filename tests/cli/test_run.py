@@ -181,14 +181,15 @@ class Run(CliTest):
             outputs.add(self.path("y.npy").read_bytes())
         self.assertEqual(len(outputs), 1)
 
-    def test_output_may_replace_the_input_and_figures_are_printed(self):
+    def test_output_is_replaced_and_figures_are_printed(self):
         self.save_model(Model("tanh", 5, 5))
         self.save_random("x.npy", (4, 5))
+        self.path("y.npy").write_text("old")
         before = self.listing()
-        result = self.succeed("run", "model.safetensors", "--input", "x.npy", "--output", "x.npy")
+        result = self.succeed("run", "model.safetensors", "--input", "x.npy", "--output", "y.npy")
         self.assertIn("us a step", result.out)
         self.assertEqual(self.listing(), before)
-        self.assertEqual(load_npy(self.path("x.npy")).shape, (4, 5))
+        self.assertEqual(load_npy(self.path("y.npy")).shape, (4, 5))
 
     def test_outputs_that_nobody_wants(self):
         self.save_model(Model("lstm", 5, 7))
@@ -289,6 +290,24 @@ class RunRefusals(CliTest):
         for name in ["model.safetensors", self.path("model.safetensors"), "link/model.safetensors"]:
             self.refuse("run", "model.safetensors", "--input", "x.npy", "--output", name, says=["output", "is the model"])
             self.refuse_run("--final-h", name, says=["output", "is the model"])
+
+    def test_no_output_is_an_input(self):
+        self.save_random("h.npy", (1, 2, 12))
+        self.save_random("c.npy", (1, 2, 12))
+        save_npy(self.path("l.npy"), Array((2,), [6, 4]), "<i8")
+        self.path("link").symlink_to(".")
+        inputs = {"--input": "x.npy", "--h0": "h.npy", "--c0": "c.npy", "--lengths": "l.npy"}
+        given = [word for pair in inputs.items() for word in pair]
+        allowed = [("--final-h", "--h0"), ("--final-c", "--c0")]  # test_final_states_continue_the_sequence
+        for output in ["--output", "--final-h", "--final-c"]:
+            others = [] if output == "--output" else ["--output", "y.npy"]
+            for option, file in inputs.items():
+                if (output, option) in allowed:
+                    continue
+                for name in [file, "link/" + file]:
+                    with self.subTest(output=output, input=option, name=name):
+                        self.refuse("run", "lstm.safetensors", *given, *others, output, name,
+                                    says=[f"{output} {name} is the file of {option}"])
 
     def test_engines(self):
         self.refuse_run("--engine", "gpu", says=["gpu", "interpreter"])
