@@ -273,6 +273,11 @@ void check_engine_options(const EngineArguments& arguments, std::string_view eng
                 fmt::format("--code-dir {} is for engine cuda, but {} is to run: leave --code-dir out or add "
                             "--engine cuda",
                             arguments.code_dir.string(), engine));
+  if (arguments.deadline_seconds > 0.0 && engine != "cuda")
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--deadline {} is for engine cuda, but {} is to run: leave --deadline out or add "
+                            "--engine cuda",
+                            arguments.deadline_seconds, engine));
 }
 
 }  // namespace sprnn::cli

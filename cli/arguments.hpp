@@ -63,7 +63,7 @@ void teach(CLI::App& app, const std::string& text);
 
 [[nodiscard]] SessionOptions session_options(const EngineArguments& engine, int batch);
 
-// --isa and --code-dir must belong to the engine that is going to run.
+// --isa, --code-dir and --deadline must belong to the engine that is going to run.
 void check_engine_options(const EngineArguments& arguments, std::string_view engine);
 
 }  // namespace sprnn::cli

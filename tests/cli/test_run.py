@@ -315,6 +315,10 @@ class RunRefusals(CliTest):
         self.refuse_run("--isa", "sse9", says=["sse9", "scalar"])
         self.refuse_run("--isa", "scalar", "--engine", "reference", says=["--isa", "reference"])
         self.refuse_run("--deadline", "0", says=["--deadline", "0"])
+        for engine in ["cpu", "interpreter", "reference"]:
+            self.refuse_run("--deadline", "0.5", "--engine", engine, says=["--deadline 0.5 is for engine cuda", engine])
+        self.refuse_run("--deadline", "0.5", says="but cpu is to run")
+        self.refuse("verify", "model.safetensors", "--deadline", "0.5", says="but cpu is to run")
         self.refuse_run("--threads", "-1", says=["--threads", "-1"])
         self.refuse_run("--threads", "010x", says=["--threads", "010x"])
 
