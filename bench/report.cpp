@@ -1,6 +1,7 @@
 // Results as JSON and as text.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "bench/bench.hpp"
@@ -9,6 +10,8 @@ namespace sprnn::bench {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::string_view table_title = "us a step";
 
 void add_timing(Json& json, const Timing& timing) {
   json["us_per_step"] = timing.us_per_step;
@@ -54,7 +57,7 @@ std::string gpu_text(const GpuResult& gpu) {
       gpu.recurrent_us_per_step, gpu.recurrent_intercept_us, gpu.first_call_us, gpu.repeated_call_us,
       gpu.plan);
   if (gpu.parts.empty()) return text;
-  text += fmt::format("\n  {:<22}{:>10}{:>10}\n", "us a step", "predicted", "measured");
+  text += fmt::format("\n  {:<22}{:>10}{:>10}\n", table_title, "predicted", "measured");
   for (const PredictedPart& part : gpu.parts) {
     text += fmt::format("  {:<22}{:>10.3f}{:>10}\n", part.name, part.predicted_us,
                         part.measured_us ? fmt::format("{:.3f}", *part.measured_us) : "");
@@ -62,10 +65,14 @@ std::string gpu_text(const GpuResult& gpu) {
   return text;
 }
 
+std::string counted(std::int64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 std::string run_line(std::string_view engine, std::string_view isa, int threads, DType dtype, int batch,
                      std::int64_t steps) {
-  return fmt::format("{}{}{}, {} thread{}, {}, batch {}, {} steps", engine, isa.empty() ? "" : " ", isa,
-                     threads, threads == 1 ? "" : "s", to_string(dtype), batch, steps);
+  return fmt::format("{}{}{}, {}, {}, batch {}, {}", engine, isa.empty() ? "" : " ", isa,
+                     counted(threads, "thread"), to_string(dtype), batch, counted(steps, "step"));
 }
 
 std::string warnings_text(const std::vector<std::string>& warnings) {
@@ -74,9 +81,16 @@ std::string warnings_text(const std::vector<std::string>& warnings) {
   return text;
 }
 
-std::string timing_row(std::string_view name, const Timing& timing) {
+// Of the column of names, which takes the longest.
+std::size_t name_width(const BenchResult& result) {
+  std::size_t longest = table_title.size();
+  for (const PeerResult& peer : result.peers) longest = std::max(longest, peer.name.size());
+  return longest + 2;
+}
+
+std::string timing_row(std::string_view name, std::size_t width, const Timing& timing) {
   std::string row =
-      fmt::format("  {:<14}{:>10.2f}{:>10.2f}", name, timing.us_per_step, timing.us_per_step_min);
+      fmt::format("  {:<{}}{:>10.2f}{:>10.2f}", name, width, timing.us_per_step, timing.us_per_step_min);
   if (timing.slope_us_per_step) {
     row += fmt::format("{:>10.2f}{:>10.1f}", *timing.slope_us_per_step, *timing.intercept_us);
   }
@@ -115,22 +129,23 @@ std::string to_text(const BenchResult& result) {
   if (result.projection_size > 0) sizes += fmt::format(", projection {}", result.projection_size);
   if (result.num_layers > 1) sizes += fmt::format(", {} layers", result.num_layers);
   if (result.bidirectional) sizes += ", bidirectional";
+  const std::size_t width = name_width(result);
   std::string text = fmt::format(
-      "{}, {}, density {:.3g} (input {:.3g})\n{}\n\n  {:<14}{:>10}{:>10}", result.cell, sizes, result.density,
+      "{}, {}, density {:.3g} (input {:.3g})\n{}\n\n  {:<{}}{:>10}{:>10}", result.cell, sizes, result.density,
       result.input_density,
       result.gpu
-          ? fmt::format("cuda on {}, {}, batch {}, {} steps", result.gpu->gpu, to_string(result.dtype),
-                        result.batch, result.steps)
+          ? fmt::format("cuda on {}, {}, batch {}, {}", result.gpu->gpu, to_string(result.dtype),
+                        result.batch, counted(result.steps, "step"))
           : run_line(result.engine, result.isa, result.threads, result.dtype, result.batch, result.steps),
-      "us a step", "median", "least");
+      table_title, width, "median", "least");
   if (result.timing.slope_us_per_step) text += fmt::format("{:>10}{:>10}", "slope", "intercept");
-  text += fmt::format("\n{}\n", timing_row("sprnn", result.timing));
+  text += fmt::format("\n{}\n", timing_row("sprnn", width, result.timing));
   for (const PeerResult& peer : result.peers) {
     if (!peer.refused.empty()) {
-      text += fmt::format("  {:<14}refused: {}\n", peer.name, peer.refused);
+      text += fmt::format("  {:<{}}refused: {}\n", peer.name, width, peer.refused);
       continue;
     }
-    text += timing_row(peer.name, peer.timing);
+    text += timing_row(peer.name, width, peer.timing);
     text += fmt::format("   sprnn is {:.2f}x; {} {}, alone {:.2f}\n",
                         peer.timing.us_per_step / result.timing.us_per_step, peer.version,
                         peer.implementation, peer.us_per_step_alone);

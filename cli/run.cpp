@@ -246,9 +246,9 @@ void report(const Arguments& arguments, const Outcome& outcome) {
                 {"seconds", outcome.seconds},
                 {"us_per_step", us_per_step}});
   else
-    print(fmt::format("{} {}: {} steps of batch {} on {}{}, {} thread{}, {}: {:.4g} us a step\n",
+    print(fmt::format("{} {}: {} step{} of batch {} on {}{}, {} thread{}, {}: {:.4g} us a step\n",
                       printable(arguments.output.string()), shape_text(outcome.shape), outcome.sizes.steps,
-                      outcome.sizes.batch, outcome.engine,
+                      outcome.sizes.steps == 1 ? "" : "s", outcome.sizes.batch, outcome.engine,
                       outcome.isa.empty() ? "" : fmt::format(" ({})", outcome.isa), outcome.threads,
                       outcome.threads == 1 ? "" : "s", to_string(outcome.dtype), us_per_step));
 }

@@ -50,10 +50,11 @@ ExitStatus verify_model(const Arguments& arguments) {
                 {"passed", result.passed}});
   else
     print(fmt::format(
-        "{} against the float64 reference, {}, batch {}, {} steps, seed {}: relative error {:.3g}, "
+        "{} against the float64 reference, {}, batch {}, {} step{}, seed {}: relative error {:.3g}, "
         "bound {:.3g}: {}{}\n",
         result.engine, to_string(dtype), arguments.options.batch, arguments.options.steps,
-        arguments.options.seed, result.rel_error, result.bound, result.passed ? "passed" : "FAILED",
+        arguments.options.steps == 1 ? "" : "s", arguments.options.seed, result.rel_error, result.bound,
+        result.passed ? "passed" : "FAILED",
         result.overflow_step
             ? fmt::format(": with this input the model's own values leave the range of {} at timestep {}, "
                           "whatever runs it",
