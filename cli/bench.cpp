@@ -1,7 +1,12 @@
 // sprnn bench: a whole layer timed against its peers.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
+#include <sstream>
+#include <string>
 
 #include "bench/bench.hpp"
 #include "cli/load.hpp"
@@ -40,6 +45,28 @@ std::shared_ptr<const Packed> random_layer(const Arguments& arguments) {
   spec.dtype = arguments.model.dtype.value_or(DType::fp32);
   return pack_for_engine(bench::random_model(spec, arguments.options.seed), arguments.engine,
                          arguments.options.batch);
+}
+
+bool is_program(const std::filesystem::path& path) {
+  std::error_code ignored;  // what cannot be looked at cannot be started either
+  return std::filesystem::is_regular_file(path, ignored) && ::access(path.c_str(), X_OK) == 0;
+}
+
+// As posix_spawnp looks for it, which starts it later.
+bool is_on_path(const std::string& program) {
+  if (program.find('/') != std::string::npos) return is_program(program);
+  const char* variable = std::getenv("PATH");
+  std::istringstream folders(variable == nullptr ? "/bin:/usr/bin" : variable);
+  for (std::string folder; std::getline(folders, folder, ':');)
+    if (is_program(std::filesystem::path(folder) / program)) return true;
+  return false;
+}
+
+// Before a race without the peers that were asked for.
+void check_python(const std::string& program) {
+  if (!is_on_path(program))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--python is '{}': expected a program, by its path or found in PATH", program));
 }
 
 ExitStatus bench_layer(const Arguments& arguments) {
@@ -96,10 +123,15 @@ Verb add_bench(CLI::App& root) {
   add_run_target(*app, arguments->engine);
   add_gpu_plan(*app, arguments->engine.wishes);
   add_seed(*app, arguments->options.seed);
-  app->add_option("--python", arguments->options.python,
-                  "A Python that has PyTorch, onnxruntime or sprnn: they race too")
-      ->type_name("PROGRAM");
-  app->add_flag("--no-peers", arguments->no_peers, "Time our engine alone");
+  const auto set_python = [&python = arguments->options.python](const std::string& program) {
+    check_python(program);
+    python = program;
+  };
+  CLI::Option* python =
+      app->add_option_function<std::string>("--python", set_python,
+                                            "A Python that has PyTorch, onnxruntime or sprnn: they race too")
+          ->type_name("PROGRAM");
+  app->add_flag("--no-peers", arguments->no_peers, "Time our engine alone")->excludes(python);
   add_json(*app, arguments->json);
   teach(*app, R"(Times a whole layer, input projection included, in turns with its peers: the same layer,
 dense, in the libraries that people use (oneDNN in fp32 and bf16), with as many threads.

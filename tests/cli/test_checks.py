@@ -1,6 +1,7 @@
 """verify, bench and sweep."""
 
 import math
+import os
 import unittest
 
 from files import Array, save_npy, save_safetensors
@@ -93,6 +94,20 @@ class Bench(CliTest):
         for file in ["model.safetensors", "m.sprnn"]:
             self.check(self.json("bench", file, "--steps", "20", "--batch", "2", "--no-peers"))
         self.assertIn("us", self.succeed("bench", "m.sprnn", "--steps", "20", "--no-peers").out)
+
+    def test_python(self):
+        layer = ["bench", "--cell", "lstm", "--hidden", "8", "--steps", "1"]
+        self.path("plain").write_text("#!/bin/sh\nexit 3\n")
+        for program in ["no-such-python", "./no-such-python", "./plain", ".", ""]:
+            self.refuse(*layer, "--python", program, says=f"--python is '{program}'")
+        self.path("plain").chmod(0o755)
+        self.refuse(*layer, "--python", "plain", says="--python is 'plain'")  # not in PATH
+        self.refuse(*layer, "--python", "./plain", "--no-peers", says=["--python", "--no-peers"])
+        found = {"PATH": f"{self.directory}:{os.environ['PATH']}"}
+        text = self.succeed(*layer, "--threads", "1", "--python", "plain", environment=found).out
+        self.assertIn(", 1 thread, fp32, batch 1, 1 step\n", text)
+        self.assertIn("  onnxruntime fp32  refused: ", text)  # the longest name keeps its distance
+        self.assertIn("  us a step             median", text)
 
     def test_chaotic_weights(self):
         # A reverse direction is compared over a fifth of the steps, where such weights have amplified any rounding.
