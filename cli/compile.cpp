@@ -18,7 +18,16 @@ struct Arguments {
   bool json = false;
 };
 
+void check_out(const std::filesystem::path& out) {
+  if (out.empty()) throw Error(ErrorCode::invalid_argument, "--out is '': expected a directory");
+  std::error_code ignored;  // what cannot be looked at cannot be made either, and making it says why
+  if (std::filesystem::exists(out, ignored) && !std::filesystem::is_directory(out, ignored))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--out {} is a file: expected a directory", out.string()));
+}
+
 ExitStatus compile_model(const Arguments& arguments) {
+  check_out(arguments.out);
   std::vector<CompiledKernel> kernels;
   Device device;
   {
@@ -69,7 +78,7 @@ Verb add_compile(CLI::App& root) {
          "--target", arguments->target,
          "The GPU: h100, h200, a100, local or FILE.json; by default the one that MODEL was packed for")
       ->type_name("D");
-  app->add_option("--out", arguments->out, "The directory to write, made if there is none")
+  app->add_option("--out", arguments->out, "The directory to write, made with its parents if there is none")
       ->required()
       ->type_name("DIR");
   add_json(*app, arguments->json);

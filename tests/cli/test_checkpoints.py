@@ -285,6 +285,9 @@ class Pack(CliTest):
         self.refuse("compile", "cpu.sprnn", "--out", "code", says="cpu")
         self.refuse("compile", "h100.sprnn", "--out", "code", "--target", "cpu", says="cpu")
         self.refuse("compile", "h100.sprnn", says="--out")
+        self.refuse("compile", "h100.sprnn", "--out", "", says="--out is ''")
+        self.refuse("compile", "h100.sprnn", "--out", "cpu.sprnn", says="--out cpu.sprnn is a file: expected a directory")
+        self.refuse("compile", "h100.sprnn", "--out", "cpu.sprnn/code", says="Not a directory")
         self.refuse("verify", "cpu.sprnn", "--code-dir", "code", says=["--code-dir", "cpu"])
         probe = self.sprnn("compile", "h100.sprnn", "--out", "code", "--target", "h200", "--json")
         if probe.status == 3 and "NVRTC" in probe.err:
@@ -294,7 +297,8 @@ class Pack(CliTest):
         names = {kernel[kind] for kernel in report["kernels"] for kind in ["cubin", "ptx"]}
         self.assertEqual(set(os.listdir(self.path("code"))), names | {"manifest.json"})
         self.assertIn("sm_80", self.succeed("compile", "h100.sprnn", "--out", "code", "--target", "a100").out)
-        self.refuse("compile", "h100.sprnn", "--out", "nowhere/code", says="nowhere")
+        self.succeed("compile", "h100.sprnn", "--out", "new/folder/code")
+        self.assertIn("manifest.json", os.listdir(self.path("new/folder/code")))
 
     def test_explain_says_which_engine_runs_it(self):
         self.save_model(Model("gru", 8, 32, density=0.2))

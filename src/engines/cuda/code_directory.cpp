@@ -148,7 +148,7 @@ std::vector<CompiledKernel> compile_code(const Plan& plan, int compute_capabilit
   }
   check(plan);
   std::error_code error;
-  std::filesystem::create_directory(directory, error);
+  std::filesystem::create_directories(directory, error);
   if (error) throw Error(ErrorCode::io, fmt::format("{}: {}", directory.string(), error.message()));
 
   std::vector<CompiledKernel> report;
