@@ -23,6 +23,12 @@ constexpr const char* usage = R"(A model goes checkpoint -> prune -> plan -> pac
   sprnn run model.sprnn --input x.npy --output y.npy
 `sprnn VERB --help` teaches each of them.
 
+Environment:
+  SPRNN_ENGINE     the engine that --engine auto means: cuda, cpu, interpreter or reference
+  SPRNN_DEADLINE   seconds that a timestep of engine cuda may wait without --deadline; by default 2
+  SPRNN_CACHE_DIR  where compiled kernels of engine cuda are kept between processes;
+                   by default in $XDG_CACHE_HOME/sprnn or ~/.cache/sprnn
+
 Exit status: 0 done; 1 a check failed; 2 bad usage, input or output; 3 no device,
 device error or deadline; 4 a fault of sprnn itself.)";
 

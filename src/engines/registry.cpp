@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "base/quote.hpp"
 #include "engines/cpu/engine.hpp"
 #include "engines/cuda/engine.hpp"
 #include "engines/interpreter/engine.hpp"
@@ -47,16 +48,24 @@ std::string_view wanted_engine(std::string_view name) noexcept {
   return forced == nullptr || *forced == '\0' ? name : forced;
 }
 
+std::string engine_label(std::string_view name) {
+  const std::string_view wanted = wanted_engine(name);
+  return fmt::format("{}{}", wanted == name ? "engine " : "SPRNN_ENGINE=", escaped(wanted));
+}
+
 const Engine& find_engine(std::string_view name, const Plan& plan) {
-  name = wanted_engine(name);
-  if (name == "auto") return first_willing(plan);
+  const std::string_view wanted = wanted_engine(name);
+  if (wanted == "auto") return first_willing(plan);
   for (const Engine* engine : engines()) {
-    if (engine->name() != name) continue;
+    if (engine->name() != wanted) continue;
     const std::string refusal = engine->refusal(plan);
-    if (!refusal.empty()) throw Error(ErrorCode::unsupported, fmt::format("engine {}: {}", name, refusal));
+    if (!refusal.empty())
+      throw Error(ErrorCode::unsupported, fmt::format("{}: {}", engine_label(name), refusal));
     return *engine;
   }
-  throw Error(ErrorCode::invalid_argument, fmt::format("engine '{}': expected one of {}", name, names()));
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("{}: expected one of {}",
+                          wanted == name ? "engine " + quote(name) : engine_label(name), names()));
 }
 
 }  // namespace sprnn

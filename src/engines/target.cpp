@@ -49,7 +49,14 @@ Device find_device(std::string_view name_or_path) {
 
 Target choose_target(std::string_view engine, const Problem& problem) {
   const std::string_view name = wanted_engine(engine);
-  if (name == "cuda") return {find_gpu(0), ""};
+  if (name == "cuda") {
+    try {
+      return {find_gpu(0), ""};
+    } catch (const Error& error) {
+      if (engine == name) throw;
+      throw Error(error.code(), fmt::format("{}: {}", engine_label(engine), error.what()));
+    }
+  }
   if (name == "interpreter") return {find_device("h100"), ""};
   if (name != "auto") return {this_cpu(), ""};
   Target target = local_target();

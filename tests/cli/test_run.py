@@ -90,6 +90,13 @@ class Run(CliTest):
             figures = self.json("run", "model.safetensors", "--input", "x.npy", "--output", "y.npy",
                                 environment={"SPRNN_ENGINE": engine})
             self.assertEqual(figures["engine"], engine)
+        run = ["run", "model.safetensors", "--input", "x.npy", "--output", "z.npy"]
+        for engine, status, says in [("foo", 2, "SPRNN_ENGINE=foo: expected one of cuda, "),
+                                     ("a\x1b", 2, "SPRNN_ENGINE=a\\x1b: expected one of cuda, "),
+                                     ("cuda", 3, "SPRNN_ENGINE=cuda: ")]:
+            self.refuse(*run, status=status, says=says, environment={"SPRNN_ENGINE": engine})
+        self.succeed("pack", "model.safetensors", "m.sprnn", "--target", "cpu")
+        self.refuse("verify", "m.sprnn", says="SPRNN_ENGINE=interpreter: ", environment={"SPRNN_ENGINE": "interpreter"})
 
     def test_every_isa_of_this_processor(self):
         model = Model("gru", 10, 33, density=0.3, seed=16)

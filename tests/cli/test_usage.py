@@ -16,6 +16,8 @@ class Usage(CliTest):
         for verb in VERBS:
             self.assertIn(f"  {verb} ", text)
         self.assertIn("Exit status", text)
+        for variable in ["SPRNN_ENGINE", "SPRNN_DEADLINE", "SPRNN_CACHE_DIR"]:
+            self.assertIn(f"  {variable} ", text)
 
     def test_help_of_each_verb_teaches(self):
         for verb in VERBS:
