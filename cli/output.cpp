@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "sprnn/error.hpp"
+#include "src/base/quote.hpp"
 
 namespace sprnn::cli {
 
@@ -61,17 +62,7 @@ void print_error(std::string_view message) noexcept {
   }
 }
 
-std::string printable(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f)
-      result += fmt::format("\\x{:02x}", byte);
-    else
-      result += c;
-  }
-  return result;
-}
+std::string printable(std::string_view text) { return escaped(text); }
 
 std::string shape_text(std::span<const std::int64_t> shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));

@@ -25,7 +25,7 @@ void make_room_for(const std::filesystem::path& path);
 // "sprnn: error: MESSAGE", one line whatever the message holds.
 void print_error(std::string_view message) noexcept;
 
-// Control characters as \xNN: names in files are not to be trusted with a terminal.
+// Control characters and what is not UTF-8 as \xNN: names in files are not to be trusted with a terminal.
 [[nodiscard]] std::string printable(std::string_view text);
 
 [[nodiscard]] std::string shape_text(std::span<const std::int64_t> shape);  // "[3, 4]"

@@ -41,7 +41,7 @@ class CliTest(unittest.TestCase):
         return sorted(os.listdir(self.directory))
 
     def sprnn(self, *arguments, environment=None, **options):
-        completed = subprocess.run([BINARY, *map(str, arguments)], cwd=self.directory, timeout=240,
+        completed = subprocess.run([BINARY, *(word if isinstance(word, bytes) else str(word) for word in arguments)], cwd=self.directory, timeout=240,
                                    # What auto and local mean does not depend on the machine: it has no GPU.
                                    env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
                                    **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,

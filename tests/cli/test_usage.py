@@ -77,6 +77,7 @@ class Usage(CliTest):
 
     def test_error_is_one_line_whatever_the_name(self):
         self.refuse("inspect", "no\nsuch\x1b[31mfile", says="no\\x0asuch\\x1b")
+        self.refuse(b"no\xc2\x9bsuch\xffverb\xc3\xa9", says="unknown verb 'no\\xc2\\x9bsuch\\xffverbé'")
 
     def test_full_standard_output(self):
         self.save_model(Model("tanh", 3, 4))
