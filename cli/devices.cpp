@@ -12,7 +12,7 @@ namespace sprnn::cli {
 namespace {
 
 struct Arguments {
-  std::string name;  // empty: all of them
+  std::optional<std::string> name;  // absent: all of them
   bool json = false;
 };
 
@@ -30,8 +30,8 @@ std::string describe_device(const Device& device) {
 }
 
 ExitStatus list_devices(const Arguments& arguments) {
-  if (!arguments.name.empty()) {
-    const Device device = find_target(arguments.name, 0);
+  if (arguments.name) {
+    const Device device = find_target(*arguments.name, 0);
     if (arguments.json)
       print_json(Json::parse(to_json(device)));
     else

@@ -95,6 +95,10 @@ std::string Table::text() const {
 void check_writable(const fs::path& path) {
   std::error_code ignored;  // a path that cannot be looked at is reported by the checks below
   if (path.empty()) throw Error(ErrorCode::io, "the name of an output file is empty");
+  if (path == "-")
+    throw Error(
+        ErrorCode::invalid_argument,
+        "output '-' is not standard output here: write to /dev/stdout, or to ./- for a file of that name");
   if (fs::is_directory(path, ignored))
     throw Error(ErrorCode::io, fmt::format("cannot write {}: it is a directory", path.string()));
   const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";

@@ -104,6 +104,15 @@ class Usage(CliTest):
                         self.assertEqual(self.path("redirected").read_bytes(), self.path("file").read_bytes())
                         self.assertEqual(completed.stderr.startswith(b"{"), more == ["--json"])
 
+    def test_a_dash_is_not_standard_output(self):
+        self.save_model(Model("tanh", 3, 4))
+        self.save_random("x.npy", (4, 3))
+        for command in [["run", "model.safetensors", "--input", "x.npy", "--output"],
+                        ["prune", "model.safetensors", "--density", "0.5"],
+                        ["pack", "model.safetensors", "--target", "cpu"]]:
+            self.refuse(*command, "-", says="/dev/stdout")
+            self.succeed(*command, "./-")
+
     def test_closed_pipe(self):
         read, write = os.pipe()
         os.close(read)
@@ -146,6 +155,7 @@ class Devices(CliTest):
         self.assertEqual(plan["device"]["name"], "h100")
 
     def test_unknown(self):
+        self.refuse("devices", "", says=['""', "h100"])
         self.refuse("devices", "h9000", says=["h9000", "h100"])
         self.path("bad.json").write_text("{")
         self.refuse("devices", "bad.json", says="bad.json")
