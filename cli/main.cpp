@@ -64,6 +64,20 @@ void check_verb(const std::string& word, const std::vector<Verb>& verbs) {
                   : fmt::format("unknown verb '{}': did you mean '{}'?", word, meant));
 }
 
+// What a misspelt option of the verb, or of sprnn itself, may have meant; empty if nothing is near.
+std::string suggestion(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
+  for (const std::string& word : app.remaining()) {
+    if (!word.starts_with("--")) continue;
+    const std::string name = word.substr(2, word.find('=') - 2);
+    const std::string meant = nearest(name, names);
+    if (!meant.empty()) return fmt::format("unknown option --{}: did you mean --{}?", name, meant);
+  }
+  return "";
+}
+
 ExitStatus run(int argc, char** argv) {
   CLI::App app("Runs pruned recurrent networks (RNN, GRU, LSTM), fast.", "sprnn");
   bool version = false;
@@ -81,9 +95,12 @@ ExitStatus run(int argc, char** argv) {
     return done;
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("{} (`sprnn {}--help` shows what is expected)", error.what(),
-                            chosen.empty() ? "" : chosen.front()->get_name() + " "));
+    // A misspelt option also leaves the one that was meant missing, which CLI11 would rather speak of.
+    const std::string meant = suggestion(chosen.empty() ? app : *chosen.front());
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("{} (`sprnn {}--help` shows what is expected)", meant.empty() ? error.what() : meant,
+                    chosen.empty() ? "" : chosen.front()->get_name() + " "));
   }
   if (version) {
     print(version_text());

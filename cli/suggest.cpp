@@ -27,7 +27,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
-  std::size_t least = std::max<std::size_t>(2, word.size() / 2) + 1;  // farther is not a typing slip
+  std::size_t least = std::max<std::size_t>(2, word.size() / 3) + 1;  // farther is not a typing slip
   for (const std::string& candidate : candidates) {
     const bool begins = !word.empty() && candidate.starts_with(word);
     const std::size_t distance = begins ? 0 : edit_distance(word, candidate);

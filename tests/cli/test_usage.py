@@ -51,6 +51,14 @@ class Usage(CliTest):
         self.refuse("zzzzzzzzzz", says=["'zzzzzzzzzz'", *VERBS])
         self.refuse("", says="unknown verb ''")
 
+    def test_unknown_options_suggest_the_nearest(self):
+        for words, meant in [(["verify", "a", "--dtpye", "fp16"], "--dtype"), (["verify", "--btach=2", "a"], "--batch"),
+                             (["run", "a", "--inptu", "x.npy", "--output", "y.npy"], "--input"),
+                             (["inspect", "a", "--jsn"], "--json"), (["--versoin"], "--version")]:
+            self.refuse(*words, says=["unknown option", f"did you mean {meant}?", "--help"])
+        for words in ["inspect", "a", "--frobnicate"], ["--frobnicate"]:
+            self.assertNotIn("did you mean", self.refuse(*words, says="--frobnicate").err)
+
     def test_bad_usage(self):
         self.refuse(says="verb")
         self.refuse("--frobnicate", says="--frobnicate")
