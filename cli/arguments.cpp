@@ -165,16 +165,15 @@ void add_gpu_plan(CLI::App& app, GpuWishes& wishes) {
     app.add_option_function<std::string>(name, parse, meaning)->type_name("on|off")->group(group);
   };
   on_or_off("--asks-late", wishes.asks_late,
-            "on or off: whether a warp asks for the state of a step shortly before its product, in dense-mma "
-            "with more "
-            "than 8 batch entries a group");
+            "Whether a warp asks for the state of a step shortly before its product, in dense-mma and "
+            "sparse-mma with more than 8 batch entries a group");
   on_or_off(
       "--in-cluster", wishes.in_cluster,
-      "on or off: whether the CTAs of a group, at most 16 then, exchange the state in the shared "
+      "Whether the CTAs of a group, at most 16 then, exchange the state in the shared "
       "memory of a thread block cluster instead of through the L2 (by default where that is cheaper; not "
       "with --no-stamps or a projection)");
   on_or_off("--opaque-pairs", wishes.opaque_pairs,
-            "on or off: keep the compiler from unpacking pairs ahead of time");
+            "Whether the compiler is kept from unpacking pairs ahead of time");
 }
 
 void add_code_dir(CLI::App& app, EngineArguments& engine) {

@@ -38,6 +38,12 @@ class Usage(CliTest):
             for option in ["--dtype", "--cell", "--prefix", "--threads"]:
                 self.assertIn(option, text)
 
+    def test_switches_say_what_they_switch(self):
+        text = " ".join(self.succeed("pack", "--help").out.split())
+        self.assertNotIn("on|off on or off", text)
+        self.assertIn("--asks-late on|off Whether a warp asks for the state of a step shortly before its product, in "
+                      "dense-mma and sparse-mma", text)
+
     def test_version(self):
         text = self.succeed("--version").out
         self.assertRegex(text, r"^sprnn \d+\.\d+\.\d+\n")
