@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bench/bench.hpp"
 #include "bench/entrants.hpp"
@@ -97,6 +100,27 @@ double stored_density(const Model& model, bool with_input) {
   return nonzeros / entries;
 }
 
+// The model pruned to one of the densities, and packed for the engine.
+struct Candidate {
+  double density = 0.0, reached = 0.0;
+  std::shared_ptr<const Packed> packed;
+};
+
+// All of them before anything is run: a density that the pattern does not have, or an engine or a plan that
+// this machine does not, is refused at once.
+std::vector<Candidate> candidates_of(const Model& model, const SweepOptions& options,
+                                     const BenchOptions& run) {
+  std::vector<Candidate> candidates;
+  for (const double density : densities_of(options)) {
+    tell(run.progress, 0.0, "packing");
+    const Model pruned = prune_to(model, density, options);
+    Candidate candidate{density, stored_density(pruned, options.prune_input), pack_for(pruned, run)};
+    (void)find_engine(run.engine, candidate.packed->plan);  // throws if none runs it
+    candidates.push_back(std::move(candidate));
+  }
+  return candidates;
+}
+
 }  // namespace
 
 SweepResult sweep(const Model& model, const SweepOptions& options) {
@@ -106,6 +130,7 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
   run.batch = workload.batch;
   run.steps = workload.lengths.front();
   require_valid(run);
+  std::vector<Candidate> candidates = candidates_of(model, options, run);
   const std::int64_t checked = checked_steps(model, workload);
   const double load_before = load_of_others();
   tell(run.progress, 0.0, "reference");
@@ -123,16 +148,16 @@ SweepResult sweep(const Model& model, const SweepOptions& options) {
 
   std::vector<OwnEntrant> own;
   std::vector<Contestant*> contestants;
-  for (const double density : densities_of(options)) {
-    tell(run.progress, 0.0, "packing");
-    const Model pruned = prune_to(model, density, options);
-    own.push_back(enter_session(pack_for(pruned, run), pruned, workload,
+  for (Candidate& candidate : candidates) {
+    tell(run.progress, 0.0, fmt::format("density {:.3g}", candidate.density));
+    const Model pruned = unpack(*candidate.packed);
+    own.push_back(enter_session(std::move(candidate.packed), pruned, workload,
                                 reference_output(pruned, workload, checked), run));
     Contestant& contestant = *own.back().contestant;
     contestant.run(0, 0);
     SweepRow row;
-    row.density = density;
-    row.reached = stored_density(pruned, options.prune_input);
+    row.density = candidate.density;
+    row.reached = candidate.reached;
     row.rel_error = relative_error(contestant.output(), dense);
     contestant.sleep();
     result.rows.push_back(std::move(row));

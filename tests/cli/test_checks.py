@@ -158,6 +158,13 @@ class Sweep(CliTest):
         self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--batch", "2", says="--batch")
         self.refuse("sweep", "model.safetensors", "--densities", "0.5,2", says="--densities")
 
+    def test_what_cannot_run_is_refused_before_anything_is_timed(self):
+        self.save_model(Model("lstm", 1, 256))
+        long = ["sweep", "model.safetensors", "--batch", "4", "--steps", "1000000"]  # the reference takes minutes
+        self.refuse(*long, "--pattern", "2:4", "--densities", "0.3", says=["2:4", "0.3"])
+        self.refuse(*long, "--strategy", "gather", says="GPU")
+        self.refuse(*long, "--engine", "cuda", status=3, says="NVIDIA")
+
     def test_input_without_an_error_to_measure(self):
         self.save_model(Model("gru", 2, 8, dtype="fp16"))
         for value, says in [(math.nan, "x[1, 0, 1] is nan, expected finite"), (math.inf, "x[1, 0, 1] is inf"),
