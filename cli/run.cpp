@@ -120,9 +120,11 @@ std::vector<NamedFile> named(std::initializer_list<std::pair<const char*, std::o
   return result;
 }
 
-// States may be replaced by their successors, as a stream of chunks does; anything else is an accident.
-bool succeeds(std::string_view output, std::string_view input) {
-  return (output == "--final-h" && input == "--h0") || (output == "--final-c" && input == "--c0");
+// y may take the place of x, and states that of their predecessors, as where chunks of a stream follow each
+// other; anything else is an accident.
+bool may_replace(std::string_view output, std::string_view input) {
+  return (output == "--output" && input == "--input") || (output == "--final-h" && input == "--h0") ||
+         (output == "--final-c" && input == "--c0");
 }
 
 void check_outputs(const Arguments& arguments) {
@@ -140,7 +142,7 @@ void check_outputs(const Arguments& arguments) {
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("output {} is the model itself: give it a name of its own", path.string()));
     for (const NamedFile& input : inputs) {
-      if (same_file(path, input.path) && !succeeds(option, input.option))
+      if (same_file(path, input.path) && !may_replace(option, input.option))
         throw Error(ErrorCode::invalid_argument,
                     fmt::format("{} {} is the file of {}, which would be lost: give it a name of its own",
                                 option, path.string(), input.option));
@@ -284,8 +286,8 @@ Verb add_run(CLI::App& root) {
   lengths  [B], int32 or int64, each from 1 to T; y is zero at the steps after a length
 With --batch-first x is [B, T, I] and y [B, T, D*R]; states stay as they are. x, h0 and
 the final states are rounded to the model's dtype; c0 is taken as it is, since c is kept in
-float32. Outputs appear complete or not at all. --final-h may replace --h0, and --final-c
---c0, as where chunks of a stream follow each other; no other input may be an output.
+float32. Outputs appear complete or not at all. --output may replace --input, --final-h
+--h0 and --final-c --c0; no other input may be an output.
 
 Examples:
   sprnn run model.sprnn --input x.npy --output y.npy
