@@ -43,7 +43,7 @@ enum Factor {
   mask,
   factors
 };
-constexpr int problem_factors = size + 1;
+constexpr int triple_factors = density + 1;
 constexpr std::array<int, factors> values = {5,
                                              dtypes.size(),
                                              batches.size(),
@@ -63,13 +63,13 @@ constexpr std::array<int, factors> values = {5,
                                              masks.size()};
 using Row = std::array<int, factors>;
 
-// What must meet: every pair of factors, and every three of the problem's.
+// What must meet: every pair of factors, and every three of cell, type, batch and density.
 std::vector<std::vector<int>> meetings() {
   std::vector<std::vector<int>> all;
   for (int a = 0; a < factors; ++a) {
     for (int b = a + 1; b < factors; ++b) {
       all.push_back({a, b});
-      for (int c = b + 1; c < problem_factors; ++c) all.push_back({a, b, c});
+      for (int c = b + 1; c < triple_factors; ++c) all.push_back({a, b, c});
     }
   }
   return all;
