@@ -27,3 +27,4 @@ target_include_directories(race_gpu PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOUR
 target_include_directories(race_gpu SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR})
 target_link_libraries(race_gpu PRIVATE sprnn sprnn_bench race_gpu_cell sprnn_warnings CLI11::CLI11 fmt::fmt Threads::Threads
                                        CUDA::cudart_static CUDA::cublasLt CUDA::cusparse ${CUDNN_LIBRARY})
+sprnn_compile_quickly(race_gpu)
