@@ -123,7 +123,8 @@ bool MatrixLayout::unrolls_late_steps(const GpuPlan& plan, const Cell& cell,
   // Registers of a thread, of 8 warps: sums, words of the state, cells, weights on their way, policies of
   // what is kept in L2, and what of a plane is there. They have some 70 others. LSTM 2304, batch 32, has 183
   // and spills nothing, LSTM 3200, batch 24, 195 and does, GRU 2812, batch 32, 186.
-  constexpr int words = 8, kept = 8, partial = 8, most_registers = 184;
+  constexpr int kept = 8, partial = 8, most_registers = 184;
+  const int words = 4 * (unrolled_quads_ahead() + 1);  // a quad in use
   const int cell_registers = gates == 4 ? 17 : gates == 3 ? 18 : 8;
   const int ahead = unrolled_streams_two_steps() ? 2 * tiles_a_warp() : tiles_a_warp();
   const int registers = fragment_words * (sums + (steps.l2 > 0 ? ahead : 0)) + words * image.planes +

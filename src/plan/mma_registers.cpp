@@ -39,8 +39,8 @@ constexpr int staged_relu = 15, staged_elsewhere = 18;
 // Of whole rows in a cluster: beside an address a CTA. Sums of four products that do not wait for each other,
 // at least.
 constexpr int counting_base = 44, least_sums = 16, whole_rows = 24;
-// Where all of it comes step by step: a quad of each plane on its way and one in use (three on their way
-// where there are few tiles, and so few sums: kernels/late_order.cuh).
+// Where all of it comes step by step: a quad of each plane on its way and one in use (of more on their way
+// there are so few sums that it holds all the same: MatrixLayout::unrolled_quads_ahead).
 constexpr int late_base = 31, late_plane = 8, late_entry = 10, late_entry_of_gates = 17;
 constexpr int late_many_tiles = 14;
 constexpr int state_in_flight = 8;  // words of h on their way from shared memory, a plane

@@ -106,6 +106,7 @@ std::string product_source(const MmaShape& shape, const KernelShape& kernel) {
   constant("fragments_ahead", m.fragments_ahead());
   const bool unrolled = m.unrolls_late_steps(kernel.plan, kernel.cell, kernel.h_word);
   constant("unrolls_late_steps", unrolled);
+  constant("quads_ahead", unrolled ? m.unrolled_quads_ahead() : 1);
   constant("streams_two_steps", unrolled ? m.unrolled_streams_two_steps() : m.streams_two_steps());
   constant("index_words", m.index_words());
   constant("sparse", m.sparse);

@@ -116,7 +116,7 @@ class HeldExchange : public HeldSlice<M> {
 
     // The words of streamed quad `quad`, one after the other.
     __device__ __forceinline__ void take_streamed(int quad, u64 (&words)[Quads::planes][Quads::words]) {
-      Quad(&coming)[Quads::planes] = coming_[quad % Order::quads_ahead];
+      Quad(&coming)[Quads::planes] = coming_[quad % M::quads_ahead];
       const auto has = [&](int plane, int w) { return w < Quads::words && exchange_.has_streamed(plane, quad * Quads::words + w); };
       u64 odd = 0;  // one test for what has not come, and for a NaN
 #pragma unroll
@@ -142,7 +142,7 @@ class HeldExchange : public HeldSlice<M> {
         }
       }
       // The others not before the first has come: then they are there too.
-      constexpr int ahead = Order::quads_ahead;
+      constexpr int ahead = M::quads_ahead;
 #pragma unroll
       for (int i = 1; i <= ahead; ++i) {
         if ((i == ahead || quad == 0) && quad + i < Quads::streamed) ask_streamed(quad + i);
@@ -185,7 +185,7 @@ class HeldExchange : public HeldSlice<M> {
     __device__ __forceinline__ void ask_streamed(int quad) {
       const auto has = [&](int plane, int w) { return w < Quads::words && exchange_.has_streamed(plane, quad * Quads::words + w); };
       exchange_.ring_.ask(
-          coming_[quad % Order::quads_ahead], from(), [&](int plane) { return has(plane, 0) || has(plane, 1); },
+          coming_[quad % M::quads_ahead], from(), [&](int plane) { return has(plane, 0) || has(plane, 1); },
           [&](int plane) { return exchange_.place(plane, Quads::held + quad); });
     }
 
@@ -203,7 +203,7 @@ class HeldExchange : public HeldSlice<M> {
     u32 step_;
     Deadline deadline_;
     u64 word_[Quads::planes][at_least_one(Quads::held)][Quads::words];
-    Quad coming_[Order::quads_ahead][Quads::planes];  // streamed ones
+    Quad coming_[M::quads_ahead][Quads::planes];  // streamed ones
     bool nonfinite_ = false;
   };
 

@@ -27,8 +27,4 @@ struct LateOrder {
   // somebody publishes it.
   static constexpr bool all_published = CTAS * M::Image::units_a_cta >= M::column_warps * M::steps * 16;
   static constexpr int fragments_ahead = M::tiles * M::Image::planes < 20 || all_published ? 2 : 1;
-
-  // Quads of a plane that are on their way. Of two tiles or one the products of a quad take less time than the next one's way
-  // from L2: tanh 3520, batch 32, two tiles, 6.3 us with three of them, 7.2 with one; of four and five tiles nothing was gained.
-  static constexpr int quads_ahead = unrolled && THREADS <= 256 && M::tiles <= 2 && M::Image::planes <= 4 ? 3 : 1;
 };
