@@ -39,51 +39,55 @@ GpuDescription a100() {
   return gpu;
 }
 
-// Visits the fields of a description with their names and, of integers, least values: one list for reading
-// and writing.
+// The least and the greatest that makes sense of any device that may come.
+struct Range {
+  double least = 0, most = 0;
+};
+constexpr Range on_chip{1, 1 << 30}, bytes{0, 1LL << 50};
+// Plans divide by rates, and no predicted time may become an infinity, which JSON does not have.
+constexpr Range rate{1e-6, 1e12};
+
+// Visits the fields of a description with their names and ranges: one list for reading and writing.
 template <class Gpu, class Visit>
 void gpu_fields(Gpu& gpu, Visit&& visit) {
-  visit("compute_capability", gpu.compute_capability, 80);  // what the kernels need
-  visit("sm_count", gpu.sm_count, 1);
-  visit("registers_per_sm", gpu.registers_per_sm, 1);
-  visit("max_registers_per_thread", gpu.max_registers_per_thread, 1);
-  visit("shared_bytes_per_block", gpu.shared_bytes_per_block, 1);
-  visit("shared_bytes_per_sm", gpu.shared_bytes_per_sm, 1);
-  visit("l2_bytes", gpu.l2_bytes, 0);
-  visit("memory_bytes", gpu.memory_bytes, 1);
-  visit("max_cluster_size", gpu.max_cluster_size, 1);
-  visit("clock_ghz", gpu.clock_ghz, 0);
-  visit("l2_gbytes_per_s", gpu.l2_gbytes_per_s, 0);
-  visit("memory_gbytes_per_s", gpu.memory_gbytes_per_s, 0);
-  visit("tensor_tflops", gpu.tensor_tflops, 0);
-  visit("fp32_tflops", gpu.fp32_tflops, 0);
+  visit("compute_capability", gpu.compute_capability, Range{80, 999});  // 80: what the kernels need
+  visit("sm_count", gpu.sm_count, Range{1, 4096});
+  visit("registers_per_sm", gpu.registers_per_sm, on_chip);
+  visit("max_registers_per_thread", gpu.max_registers_per_thread, Range{1, 1024});
+  visit("shared_bytes_per_block", gpu.shared_bytes_per_block, on_chip);
+  visit("shared_bytes_per_sm", gpu.shared_bytes_per_sm, on_chip);
+  visit("l2_bytes", gpu.l2_bytes, bytes);
+  visit("memory_bytes", gpu.memory_bytes, bytes);
+  visit("max_cluster_size", gpu.max_cluster_size, Range{1, 64});
+  visit("clock_ghz", gpu.clock_ghz, rate);
+  visit("l2_gbytes_per_s", gpu.l2_gbytes_per_s, rate);
+  visit("memory_gbytes_per_s", gpu.memory_gbytes_per_s, rate);
+  visit("tensor_tflops", gpu.tensor_tflops, rate);
+  visit("fp32_tflops", gpu.fp32_tflops, rate);
 }
 
 template <class Cpu, class Visit>
 void cpu_fields(Cpu& cpu, Visit&& visit) {
-  visit("threads", cpu.threads, 1);
-  visit("isa", cpu.isa, 0);
-  visit("l1_bytes", cpu.l1_bytes, 0);
-  visit("l2_bytes", cpu.l2_bytes, 0);
-  visit("l3_bytes", cpu.l3_bytes, 0);
+  visit("threads", cpu.threads, Range{1, 4096});
+  visit("isa", cpu.isa, Range{});
+  visit("l1_bytes", cpu.l1_bytes, bytes);
+  visit("l2_bytes", cpu.l2_bytes, bytes);
+  visit("l3_bytes", cpu.l3_bytes, bytes);
 }
 
 // Reads one field.
 struct Reader {
   const json& object;
 
-  void operator()(const char* key, std::string& out, int) const { out = value_at<std::string>(object, key); }
-  // A rate. Plans divide by it, and no predicted time may become an infinity, which JSON does not have.
-  void operator()(const char* key, double& out, int) const {
-    constexpr double least = 1e-6, most = 1e12;
-    out = value_at<double>(object, key);
-    if (!(out >= least && out <= most))
-      refuse(key, fmt::format("{}", out), fmt::format("{:g} to {:g}", least, most));
+  void operator()(const char* key, std::string& out, Range) const {
+    out = value_at<std::string>(object, key);
   }
-  template <class Int>
-  void operator()(const char* key, Int& out, int least) const {
-    out = value_at<Int>(object, key);
-    if (out < least) refuse(key, fmt::format("{}", out), fmt::format("{} or more", least));
+  template <class Number>
+  void operator()(const char* key, Number& out, Range range) const {
+    out = value_at<Number>(object, key);
+    const auto value = static_cast<double>(out);
+    if (!(value >= range.least && value <= range.most))
+      refuse(key, fmt::format("{}", out), fmt::format("{:.16g} to {:.16g}", range.least, range.most));
   }
   [[noreturn]] static void refuse(const char* key, const std::string& found, const std::string& expected) {
     throw Error(ErrorCode::format, fmt::format("{} is {}, expected {}", key, found, expected));
@@ -92,7 +96,7 @@ struct Reader {
 
 json json_of(const Device& device) {
   json out = {{"name", device.name}, {"kind", device.is_gpu() ? "gpu" : "cpu"}};
-  const auto write = [&](const char* key, const auto& value, int) { out[key] = value; };
+  const auto write = [&](const char* key, const auto& value, Range) { out[key] = value; };
   if (device.is_gpu()) {
     gpu_fields(device.gpu(), write);
   } else {
@@ -120,9 +124,12 @@ Device device_from_json(std::string_view text) try {
   const Reader read{in};
   Device device;
   std::string kind;
-  read("name", device.name, 0);
-  read("kind", kind, 0);
+  read("name", device.name, {});
+  read("kind", kind, {});
+  if (device.name.empty()) Reader::refuse("name", "''", "what the device is called");
   if (kind == "gpu") {
+    if (device.name == "cpu" || device.name == "local")
+      Reader::refuse("name", quote(device.name), "another: that one stands for this machine");
     gpu_fields(device.description.emplace<GpuDescription>(), read);
   } else if (kind == "cpu") {
     auto& cpu = device.description.emplace<CpuDescription>();

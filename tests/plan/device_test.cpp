@@ -79,12 +79,24 @@ TEST(Device, BadJsonIsRefusedByField) {
     nlohmann::json bad = nlohmann::json::parse(to_json(find_device("h100")));
     bad["clock_ghz"] = rate;
     EXPECT_ERROR((void)device_from_json(bad.dump()), ErrorCode::format, "clock_ghz is",
-                 "expected 1e-06 to 1e+12");
+                 "expected 1e-06 to 1000000000000");
   }
   nlohmann::json old = nlohmann::json::parse(to_json(find_device("h100")));
   old["compute_capability"] = 75;
   EXPECT_ERROR((void)device_from_json(old.dump()), ErrorCode::format, "compute_capability is 75",
-               "80 or more");
+               "80 to 999");
+  const auto expect_refused = [](const char* key, const nlohmann::json& value, const char* found,
+                                 const char* expected) {
+    nlohmann::json bad = nlohmann::json::parse(to_json(find_device("h100")));
+    bad[key] = value;
+    EXPECT_ERROR((void)device_from_json(bad.dump()), ErrorCode::format, found, expected);
+  };
+  expect_refused("sm_count", 2000000000, "sm_count is 2000000000", "1 to 4096");
+  expect_refused("shared_bytes_per_block", 1000000000000000000,
+                 "shared_bytes_per_block is 1000000000000000000", "1 to 1073741824");
+  expect_refused("max_cluster_size", 1000000, "max_cluster_size is 1000000", "1 to 64");
+  expect_refused("name", "", "name is ''", "what the device is called");
+  expect_refused("name", "cpu", "name is 'cpu'", "stands for this machine");
   EXPECT_ERROR((void)device_from_json(R"({"name": "a", "kind": "cpu", "name": "b"})"), ErrorCode::format,
                "'name' occurs twice");
   for (const char* text : {"", "{", "[]", "null", "3", "{\"kind\": \"gpu\"}"}) {
