@@ -112,8 +112,8 @@ class Engine {
 // The engines of this build, the preferred first; never destroyed. The environment variable SPRNN_ENGINE, if
 // set, is what "auto" takes.
 [[nodiscard]] std::span<const Engine* const> engines() noexcept;
-// By name; "auto": the first without a refusal. Throws Error(unsupported) with the refusals,
-// Error(invalid_argument) for a name that no engine has.
+// By name; "auto": the first without a refusal. Throws Error(unsupported) with the refusals, Error(device) for
+// cuda where there is no GPU, Error(invalid_argument) for a name that no engine has.
 [[nodiscard]] const Engine& find_engine(std::string_view name, const Plan& plan);
 
 // What a model is planned for when nobody has said for what, so that find_engine(engine, plan) suits it.

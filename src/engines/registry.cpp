@@ -10,6 +10,7 @@
 #include "engines/interpreter/engine.hpp"
 #include "engines/reference/engine.hpp"
 #include "engines/registry.hpp"
+#include "sprnn/cuda.hpp"
 #include "sprnn/engine.hpp"
 #include "sprnn/error.hpp"
 
@@ -59,8 +60,11 @@ const Engine& find_engine(std::string_view name, const Plan& plan) {
   for (const Engine* engine : engines()) {
     if (engine->name() != wanted) continue;
     const std::string refusal = engine->refusal(plan);
-    if (!refusal.empty())
-      throw Error(ErrorCode::unsupported, fmt::format("{}: {}", engine_label(name), refusal));
+    if (!refusal.empty()) {
+      const bool lacks_gpu = wanted == "cuda" && plan.device.is_gpu() && gpu_count() == 0;
+      throw Error(lacks_gpu ? ErrorCode::device : ErrorCode::unsupported,
+                  fmt::format("{}: {}", engine_label(name), refusal));
+    }
     return *engine;
   }
   throw Error(ErrorCode::invalid_argument,

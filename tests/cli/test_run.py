@@ -319,6 +319,8 @@ class RunRefusals(CliTest):
     def test_engines(self):
         self.refuse_run("--engine", "gpu", says=["gpu", "interpreter"])
         self.refuse_run("--engine", "cuda", status=3, says="NVIDIA")
+        self.succeed("pack", "model.safetensors", "gpu.sprnn", "--target", "h100")
+        self.refuse("run", "gpu.sprnn", "--input", "x.npy", "--output", "y.npy", "--engine", "cuda", status=3, says="NVIDIA")
         self.refuse_run("--isa", "sse9", says=["sse9", "scalar"])
         self.refuse_run("--isa", "scalar", "--engine", "reference", says=["--isa", "reference"])
         self.refuse_run("--deadline", "0", says=["--deadline", "0"])
