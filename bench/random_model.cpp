@@ -1,6 +1,9 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <random>
 
+#include "base/memory.hpp"
 #include "bench/bench.hpp"
 #include "bench/random.hpp"
 
@@ -31,6 +34,9 @@ Model random_model(const LayerSpec& spec, std::uint64_t seed) {
   };
   const std::int64_t hidden = spec.hidden_size, rows = spec.cell.gates() * hidden;
   const std::int64_t input = spec.input_size > 0 ? spec.input_size : hidden;
+  // Rounding to the dtype copies them.
+  require_memory(fmt::format("weights of hidden {}, input {}", hidden, input),
+                 2.0 * sizeof(float) * static_cast<double>(rows) * static_cast<double>(input + hidden));
   Direction direction;
   direction.cell = spec.cell;
   direction.w_ih = {rows, input, draw(rows * input)};

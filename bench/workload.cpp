@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/memory.hpp"
 #include "bench/random.hpp"
 #include "engines/reference/reference.hpp"
 
@@ -28,6 +29,10 @@ std::vector<std::int64_t> timed_lengths(std::int64_t steps) {
 Workload random_workload(const Model& model, const BenchOptions& options) {
   Workload workload{
       .batch = options.batch, .lengths = timed_lengths(options.steps), .input_sets = 3, .x = {}};
+  require_memory(fmt::format("{} steps of batch {}, input {}, hidden {}", options.steps, options.batch,
+                             model.input_size, model.hidden_size),
+                 sizeof(float) * static_cast<double>(options.steps) * options.batch *
+                     static_cast<double>(model.input_size + model.output_size()));
   std::mt19937_64 random(options.seed + 1);  // not the weights' numbers again
   workload.x.resize((options.steps + workload.input_sets - 1) * options.batch * model.input_size);
   for (float& value : workload.x) value = uniform(random);

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/memory.hpp"
 #include "base/quote.hpp"
 #include "base/temporary_registry.hpp"
 #include "sprnn/error.hpp"
@@ -33,10 +34,6 @@ int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
     fd = open(path.c_str(), flags | O_CLOEXEC, mode);
   } while (fd < 0 && errno == EINTR);
   return fd;
-}
-
-std::size_t physical_memory() {
-  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 [[noreturn]] void throw_too_large(const fs::path& path, std::size_t bytes) {

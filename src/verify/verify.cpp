@@ -9,6 +9,7 @@
 #include <random>
 #include <span>
 
+#include "base/memory.hpp"
 #include "engines/reference/reference.hpp"
 #include "sprnn/error.hpp"
 #include "verify/naive.hpp"
@@ -83,6 +84,13 @@ VerifyResult verify(std::shared_ptr<const Packed> packed, const VerifyOptions& o
   if (options.steps < 1) {
     throw Error(ErrorCode::invalid_argument, fmt::format("steps {}, expected 1 or more", options.steps));
   }
+  const Problem& problem = packed->plan.problem;
+  // x and y as floats and as doubles, of us and of the naive loop.
+  require_memory(
+      fmt::format("{} steps of batch {}, input {}, hidden {}", options.steps, options.batch,
+                  problem.input_size, problem.hidden_size),
+      static_cast<double>(options.steps) * options.batch *
+          (12.0 * static_cast<double>(problem.input_size) + 16.0 * static_cast<double>(problem.hidden_size)));
   const Engine& engine = find_engine(options.engine, packed->plan);
   SessionOptions session_options{options.batch, options.threads, options.isa};
   session_options.deadline_seconds = options.deadline_seconds;

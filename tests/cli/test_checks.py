@@ -136,6 +136,13 @@ class Bench(CliTest):
         self.refuse("bench", "m", "--hidden", "8", says="--hidden")
         self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--engine", "cuda", status=3, says="NVIDIA")
 
+    def test_what_has_no_room_is_refused_before_it_is_tried(self):
+        self.refuse("bench", "--cell", "lstm", "--hidden", "1048576", says=["hidden 1048576", "GB of memory"])
+        self.save_model(Model("lstm", 300, 600))
+        for verb in ["bench", "verify"]:
+            self.refuse(verb, "model.safetensors", "--steps", "1000000", "--batch", "4096",
+                        says=["1000000 steps of batch 4096", "GB of memory"])
+
 
 class Sweep(CliTest):
     def test_table(self):
@@ -160,7 +167,7 @@ class Sweep(CliTest):
 
     def test_what_cannot_run_is_refused_before_anything_is_timed(self):
         self.save_model(Model("lstm", 1, 256))
-        long = ["sweep", "model.safetensors", "--batch", "4", "--steps", "1000000"]  # the reference takes minutes
+        long = ["sweep", "model.safetensors", "--batch", "4", "--steps", "200000"]  # the reference takes minutes
         self.refuse(*long, "--pattern", "2:4", "--densities", "0.3", says=["2:4", "0.3"])
         self.refuse(*long, "--strategy", "gather", says="GPU")
         self.refuse(*long, "--engine", "cuda", status=3, says="NVIDIA")
