@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "sprnn/engine.hpp"
+#include "sprnn/error.hpp"
 
 namespace {
 
@@ -36,8 +37,11 @@ double microseconds_a_step(sprnn::Session& session, std::int64_t steps, double s
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc < 4) return 2;
+int main(int argc, char** argv) try {
+  if (argc < 4) {
+    std::fprintf(stderr, "usage: two_sessions MODEL.sprnn THREADS SECONDS [STEPS]\n");
+    return 2;
+  }
   const auto packed = std::make_shared<const sprnn::Packed>(sprnn::load_packed(argv[1]));
   const double seconds = std::atof(argv[3]);
   const std::int64_t steps = argc > 4 ? std::atoll(argv[4]) : 256;
@@ -57,4 +61,7 @@ int main(int argc, char** argv) {
   }
   std::printf("alone %.2f, together %.2f and %.2f: %.2f and %.2f times\n", alone, together[0], together[1],
               together[0] / alone, together[1] / alone);
+} catch (const sprnn::Error& error) {
+  std::fprintf(stderr, "two_sessions: %s\n", error.what());
+  return 2;
 }
