@@ -13,21 +13,10 @@
 #include "engines/cpu/team.hpp"
 #include "engines/cpu/turns.hpp"
 #include "sprnn/error.hpp"
+#include "support/sanitizers.hpp"
 
 namespace sprnn::test {
 namespace {
-
-#if defined(__SANITIZE_THREAD__)
-constexpr bool thread_sanitizer = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-constexpr bool thread_sanitizer = true;
-#else
-constexpr bool thread_sanitizer = false;
-#endif
-#else
-constexpr bool thread_sanitizer = false;
-#endif
 
 ModelSpec some_lstm() {
   ModelSpec spec;
@@ -264,7 +253,7 @@ TEST(Threads, ResultsKeepTheirBitsWhileWorkersChange) {
     ModelSpec spec = some_lstm();
     spec.projection = projected ? 36 : 0;
     const Model model = random_model(spec);
-    const Inputs in = random_inputs(model, thread_sanitizer ? 500 : 20000, 1, 4);
+    const Inputs in = random_inputs(model, thread_sanitizer ? 500 : scaled(20000), 1, 4);
     const auto packed = pack_as(model, 1, CpuLayout::tile);
     const EngineOutput expected = run_engine(packed, model, in, "", 1);
     const int threads = static_cast<int>(2 * std::max(2U, std::thread::hardware_concurrency()));

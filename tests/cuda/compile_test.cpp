@@ -17,18 +17,13 @@
 #include "plan/gpu_search.hpp"
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
+#include "support/sanitizers.hpp"
 
 namespace sprnn::test {
 namespace {
 
 // CTest runs the parts side by side.
 constexpr std::size_t parts = 16;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
 
 // The kernel's least, Hopper, and the newest that the installed NVRTC knows.
 const std::array<int, 3>& architectures() {

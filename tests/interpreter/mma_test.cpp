@@ -13,6 +13,7 @@
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 #include "sprnn/prune.hpp"
+#include "support/sanitizers.hpp"
 
 namespace sprnn::test {
 namespace {
@@ -49,7 +50,7 @@ TEST(MmaOracle, EveryCellAndTypeOver256Steps) {
             kind.masked({.cell = cell, .dtype = dtype, .input = 12, .hidden = 48, .density = 0.3});
         SCOPED_TRACE(to_string(spec));
         const Model model = random_model(spec);
-        expect_close(model, random_inputs(model, 256, 3, 7), find_device("h100"),
+        expect_close(model, random_inputs(model, scaled(256), 3, 7), find_device("h100"),
                      {.strategy = kind.strategy});
       }
     }
@@ -60,7 +61,7 @@ TEST(MmaOracle, EveryCellAndTypeOver256Steps) {
 // reason.
 TEST(MmaOracle, RandomShapesMasksAndDevices) {
   int ran = 0, refused = 0;
-  for (std::uint64_t seed = 1; seed <= 160; ++seed) {
+  for (int seed = 1; seed <= scaled(160); ++seed) {
     Random random(seed);
     GpuProblem drawn = draw_gpu_problem(random, 251);
     if (drawn.spec.dtype == DType::fp32) drawn.spec.dtype = DType::fp16;
@@ -83,7 +84,7 @@ TEST(MmaOracle, RandomShapesMasksAndDevices) {
       ++refused;
     }
   }
-  EXPECT_GT(ran, 110);
+  EXPECT_GT(ran, scaled(110));
   EXPECT_GT(refused, 0) << "no case is too large";
 }
 

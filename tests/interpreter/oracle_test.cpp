@@ -12,6 +12,7 @@
 #include "plan/strategy.hpp"
 #include "sprnn/error.hpp"
 #include "support/expect_error.hpp"
+#include "support/sanitizers.hpp"
 
 namespace sprnn::test {
 namespace {
@@ -40,14 +41,14 @@ TEST(Oracle, EveryCellAndTypeOver256Steps) {
                              .projection = projection,
                              .density = 0.3};
         const Model model = random_model(spec);
-        expect_close(spec, find_device("h100"), random_inputs(model, 256, 3, 7), model);
+        expect_close(spec, find_device("h100"), random_inputs(model, scaled(256), 3, 7), model);
       }
     }
   }
 }
 
 TEST(Oracle, RandomShapesMasksAndDevices) {
-  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+  for (int seed = 1; seed <= scaled(100); ++seed) {
     Random random(seed);
     const GpuProblem drawn = draw_gpu_problem(random, 251);
     // About a million products a case.

@@ -14,6 +14,7 @@
 #include "sprnn/engine.hpp"
 #include "sprnn/error.hpp"
 #include "support/random_model.hpp"
+#include "support/sanitizers.hpp"
 
 namespace sprnn {
 namespace {
@@ -132,7 +133,7 @@ TEST_P(File, RunsAtAnyBatch) {
 
 TEST_P(File, CutShortAnywhereIsRefused) {
   const Bytes bytes = file_of(packed_lstm(GetParam()));
-  for (std::size_t length = 0; length < bytes.size(); length += 1 + bytes.size() / 997) {
+  for (std::size_t length = 0; length < bytes.size(); length += 1 + bytes.size() / test::scaled(997)) {
     EXPECT_NE(refusal({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(length)}), "") << length;
   }
 }
@@ -148,7 +149,7 @@ TEST_P(File, OneByteLongerIsRefused) {
 TEST_P(File, ChangedBytesAreRefusedOrRun) {
   const Bytes bytes = file_of(packed_lstm(GetParam()));
   test::Random random(7);
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < test::scaled(400); ++i) {
     Bytes changed = bytes;
     const auto at = static_cast<std::size_t>(random.integer(0, std::ssize(bytes) - 1));
     changed[at] ^= static_cast<std::byte>(1 << random.integer(0, 7));

@@ -12,6 +12,7 @@
 #include "plan/gather_balance.hpp"
 #include "sprnn/error.hpp"
 #include "support/random_model.hpp"
+#include "support/sanitizers.hpp"
 
 namespace sprnn::test {
 namespace {
@@ -52,7 +53,7 @@ void expect_round_trip(const Model& model, const Packed& packed) {
 }
 
 TEST(RoundTrip, RandomShapesMasksAndWishes) {
-  for (std::uint64_t seed = 1; seed <= 120; ++seed) {
+  for (int seed = 1; seed <= scaled(120); ++seed) {
     Random random(seed);
     const auto one_of = [&](auto... choices) {
       const std::common_type_t<decltype(choices)...> all[] = {choices...};

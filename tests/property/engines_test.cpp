@@ -10,6 +10,7 @@
 #include "engines/reference/reference.hpp"
 #include "sprnn/engine.hpp"
 #include "support/drawn_problem.hpp"
+#include "support/sanitizers.hpp"
 #include "verify/naive.hpp"
 
 namespace sprnn {
@@ -68,9 +69,9 @@ class Drawn : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Problems, Drawn, testing::Range(0, 10));
 
 TEST_P(Drawn, EnginesAgreeWithTheReference) {
-  constexpr int draws = 12;
-  for (int i = 0; i < draws; ++i) {
-    const std::uint64_t seed = base_seed() + static_cast<std::uint64_t>(GetParam() * draws + i);
+  constexpr int problems = 12;
+  for (int i = 0; i < test::scaled(problems); ++i) {
+    const std::uint64_t seed = base_seed() + static_cast<std::uint64_t>(GetParam() * problems + i);
     const test::DrawnProblem drawn = test::draw_problem(seed, i == 0);
     const Model model = test::random_model(drawn.spec);
     const test::Inputs in =
