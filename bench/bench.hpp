@@ -122,6 +122,7 @@ struct SweepOptions {
   Pattern pattern;
   bool prune_input = true;      // W_ih too, to the same density
   std::optional<FloatArray> x;  // [T, B, I] or [T, I], finite, replaces batch and steps; absent: random
+  std::string x_file;           // where it is from, for errors
   BenchOptions run;
 };
 

@@ -20,7 +20,7 @@ RaceCase parse_case(const std::string& line) {
   app.set_help_flag();
   app.add_option("--cell", cell)->required();
   app.add_option("--hidden", parsed.layer.hidden_size)->required()->check(CLI::Range(1, 65536));
-  app.add_option("--batch", parsed.batch)->required()->check(CLI::Range(1, 4096));
+  app.add_option("--batch", parsed.batch)->required()->check(CLI::Range(1, max_batch));
   app.add_option("--density", parsed.layer.density)->required()->check(CLI::Range(1e-6, 1.0));
   app.add_option("--pattern", pattern);
   app.add_option("--seed", parsed.seed);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,21 +18,22 @@ namespace sprnn::bench {
 namespace {
 
 // "x[3, 0, 12]" for the flat index of an element.
-std::string element_name(const FloatArray& x, std::int64_t index) {
+std::string element_name(const FloatArray& x, std::string_view origin, std::int64_t index) {
   std::string indices;
   for (auto size = x.shape.rbegin(); size != x.shape.rend(); index /= *size++)
     indices = fmt::format("{}{}{}", index % *size, indices.empty() ? "" : ", ", indices);
-  return fmt::format("x[{}]", indices);
+  return fmt::format("x[{}]{}", indices, origin);
 }
 
 // The error of an output could not be told where its input is infinite or no number.
-void require_finite(const FloatArray& x, std::span<const float> rounded, DType dtype) {
+void require_finite(const FloatArray& x, std::string_view origin, std::span<const float> rounded,
+                    DType dtype) {
   const auto bad = std::ranges::find_if_not(rounded, [](float value) { return std::isfinite(value); });
   if (bad == rounded.end()) return;
   const std::int64_t index = bad - rounded.begin();
   const float value = x.values[static_cast<std::size_t>(index)];
   throw Error(ErrorCode::invalid_argument,
-              fmt::format("{} is {}, {}", element_name(x, index), value,
+              fmt::format("{} is {}, {}", element_name(x, origin, index), value,
                           std::isfinite(value)
                               ? fmt::format("too large for {}: read the model as {} (--dtype), or scale x",
                                             to_string(dtype), dtype == DType::bf16 ? "fp32" : "bf16 or fp32")
@@ -39,22 +41,24 @@ void require_finite(const FloatArray& x, std::span<const float> rounded, DType d
 }
 
 // The caller's sequence; x replaces the batch and the steps of the options.
-Workload given_workload(const Model& model, const FloatArray& x) {
+Workload given_workload(const Model& model, const FloatArray& x, std::string_view file) {
+  const std::string origin = file.empty() ? "" : fmt::format(" ({})", file);
   const bool batched = x.shape.size() == 3;
-  if ((x.shape.size() != 2 && !batched) || x.shape.back() != model.input_size) {
+  const auto refuse = [&](std::string_view expected) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("x has shape [{}], expected [T, B, {}] or [T, {}]", fmt::join(x.shape, ", "),
-                            model.input_size, model.input_size));
-  }
-  if (x.shape[0] < 1 || (batched && x.shape[1] < 1)) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("x is empty: shape [{}]", fmt::join(x.shape, ", ")));
-  }
+                fmt::format("x{} has shape [{}]: expected [T, B, {}] or [T, {}]{}", origin,
+                            fmt::join(x.shape, ", "), model.input_size, model.input_size, expected));
+  };
+  if ((x.shape.size() != 2 && !batched) || x.shape.back() != model.input_size) refuse("");
+  if (x.shape[0] < 1 || x.shape[0] > max_steps) refuse(fmt::format(" with T from 1 to {}", max_steps));
+  if (batched && (x.shape[1] < 1 || x.shape[1] > max_batch))
+    refuse(fmt::format(" with B from 1 to {}", max_batch));
   Workload workload{.batch = batched ? static_cast<int>(x.shape[1]) : 1,
                     .lengths = timed_lengths(x.shape[0]),
                     .input_sets = 1,
                     .x = x.values};
   round_to(model.dtype, workload.x);
-  require_finite(x, workload.x, model.dtype);
+  require_finite(x, origin, workload.x, model.dtype);
   return workload;
 }
 
@@ -126,7 +130,8 @@ std::vector<Candidate> candidates_of(const Model& model, const SweepOptions& opt
 SweepResult sweep(const Model& model, const SweepOptions& options) {
   BenchOptions run = options.run;
   require_valid(run);
-  const Workload workload = options.x ? given_workload(model, *options.x) : random_workload(model, run);
+  const Workload workload =
+      options.x ? given_workload(model, *options.x, options.x_file) : random_workload(model, run);
   run.batch = workload.batch;
   run.steps = workload.lengths.front();
   require_valid(run);

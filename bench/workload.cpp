@@ -16,7 +16,7 @@ void require_valid(const BenchOptions& options) {
     if (value >= 1 && value <= most) return;
     throw Error(ErrorCode::invalid_argument, fmt::format("{} is {}, expected 1 to {}", name, value, most));
   };
-  require("batch", options.batch, 4096);
+  require("batch", options.batch, max_batch);
   require("steps", options.steps, max_steps);
   require("rounds", options.rounds, 1000);
 }

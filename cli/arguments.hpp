@@ -14,8 +14,6 @@
 
 namespace sprnn::cli {
 
-inline constexpr int max_batch = 4096;  // of a session
-
 // Which model, and how to read it.
 struct ModelArguments {
   std::filesystem::path path;

@@ -30,6 +30,10 @@ struct Arguments {
 };
 
 std::shared_ptr<const Packed> random_layer(const Arguments& arguments) {
+  if (!arguments.model.cell && arguments.hidden_size != 0)
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("--hidden {}: of which cell? Add --cell lstm, gru, tanh or relu", arguments.hidden_size));
   if (!arguments.model.cell || arguments.hidden_size == 0)
     throw Error(ErrorCode::invalid_argument,
                 "bench what? Give a MODEL, or a layer of random weights: --cell lstm --hidden 1024");

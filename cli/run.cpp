@@ -285,8 +285,8 @@ Verb add_run(CLI::App& root) {
   final    the same, each sequence's own last step, always with B; float32
   lengths  [B], int32 or int64, each from 1 to T; y is zero at the steps after a length
 With --batch-first x is [B, T, I] and y [B, T, D*R]; states stay as they are. x, h0 and
-the final states are rounded to the model's dtype; c0 is taken as it is, since c is kept in
-float32. Outputs appear complete or not at all. --output may replace --input, --final-h
+the final states are rounded to the model's dtype (beyond fp16's 65504 to infinities); c0 is
+taken as it is, since c is kept in float32. Outputs appear complete or not at all. --output may replace --input, --final-h
 --h0 and --final-c --c0; no other input may be an output.
 
 Examples:

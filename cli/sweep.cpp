@@ -27,7 +27,10 @@ ExitStatus sweep_model(const Arguments& arguments) {
   {
     Progress progress("reading");
     bench::SweepOptions options = arguments.options;
-    if (arguments.input) options.x = load_npy_floats(*arguments.input);
+    if (arguments.input) {
+      options.x = load_npy_floats(*arguments.input);
+      options.x_file = arguments.input->string();
+    }
     options.prune_input = !arguments.keep_input;
     if (arguments.engine.engine != "auto") check_engine_options(arguments.engine, arguments.engine.engine);
     options.run.engine = arguments.engine.engine;

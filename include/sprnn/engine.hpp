@@ -15,7 +15,7 @@
 namespace sprnn {
 
 struct SessionOptions {
-  int batch = 1;  // sequences side by side, 1 to 4096
+  int batch = 1;  // sequences side by side, 1 to max_batch
   // 0 to 1024. 0: as many as affinity and the cgroup quota allow; engine cpu then lets those work that a
   // direction is large enough for, while a number that was asked for works, up to one for each 16 units.
   // Fewer work while others use the cores, where that is faster. The interpreter has one.
@@ -33,9 +33,10 @@ struct SessionOptions {
 // state goes in as the state before the first step and comes out as the state after the last.
 struct Sequence {
   std::int64_t steps = 0;  // T >= 1
-  const float* x =
-      nullptr;         // [T, B, I], or [B, T, I] with batch_first; rounded to the model's dtype on reading
-  float* y = nullptr;  // [T, B, D*R] or [B, T, D*R]; padded steps are written as zeros
+  // [T, B, I], or [B, T, I] with batch_first; rounded to the model's dtype on reading, so that beyond fp16's
+  // 65504 it counts as infinite, as h of set_state does.
+  const float* x = nullptr;
+  float* y = nullptr;                     // [T, B, D*R] or [B, T, D*R]; padded steps are written as zeros
   const std::int64_t* lengths = nullptr;  // [B], each in 1..T, or null: all T
   bool batch_first = false;
   // Asked every tenth of a second or so, on the caller's thread, by engines cpu and interpreter; false ends
@@ -112,8 +113,8 @@ class Engine {
 // The engines of this build, the preferred first; never destroyed. The environment variable SPRNN_ENGINE, if
 // set, is what "auto" takes.
 [[nodiscard]] std::span<const Engine* const> engines() noexcept;
-// By name; "auto": the first without a refusal. Throws Error(unsupported) with the refusals, Error(device) for
-// cuda where there is no GPU, Error(invalid_argument) for a name that no engine has.
+// By name; "auto": the first without a refusal. Throws Error(unsupported) with the refusals, Error(device)
+// for cuda where there is no GPU, Error(invalid_argument) for a name that no engine has.
 [[nodiscard]] const Engine& find_engine(std::string_view name, const Plan& plan);
 
 // What a model is planned for when nobody has said for what, so that find_engine(engine, plan) suits it.

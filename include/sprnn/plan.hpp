@@ -53,6 +53,8 @@ struct DirectionProblem {
   bool operator==(const DirectionProblem&) const = default;
 };
 
+inline constexpr int max_batch = 4096;  // sequences side by side, of a plan and of a session
+
 struct Problem {
   DType dtype = DType::fp32;
   int batch = 1;  // a hint: the batch that the plan is best for
@@ -63,7 +65,7 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
-// Of a valid model (model.hpp). The batch is checked by make_plan alone: 1 to 4096.
+// Of a valid model (model.hpp). The batch is checked by make_plan alone: 1 to max_batch.
 [[nodiscard]] Problem describe(const Model& model, int batch);
 
 // A predicted time of one timestep, by part; the parts add up.

@@ -179,7 +179,8 @@ int sprnn_session_get_info(const sprnn_session* session, sprnn_session_info* inf
 
 /* Runs `steps` timesteps from the session's state, which then is the state after the last.
  *   steps        T, at least 1.
- *   x            [T, B, I], or [B, T, I] if batch_first.
+ *   x            [T, B, I], or [B, T, I] if batch_first; rounded to the model's dtype, so that beyond fp16's
+ *                65504 it counts as infinite, as h of sprnn_session_set_state() does.
  *   y            [T, B, D*R], or [B, T, D*R] if batch_first; written. Must not overlap x. Steps past the
  *                length of an entry are written as zeros.
  *   lengths      [B], each in 1..T; NULL: all T. Each entry's state ends at its own length.

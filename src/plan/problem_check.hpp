@@ -7,10 +7,9 @@
 namespace sprnn {
 
 // The largest sizes that sprnn takes: far above any real layer, and small enough that no product of
-// them overflows 64 bits.
+// them, and of max_batch, overflows 64 bits.
 inline constexpr std::int64_t max_size = std::int64_t{1} << 20;     // H, I, P
 inline constexpr std::int64_t max_entries = std::int64_t{1} << 32;  // of one matrix
-inline constexpr int max_batch = 4096;
 inline constexpr std::size_t max_directions = 2048;
 
 // Throws Error(code) naming the first thing that is out of range or inconsistent: afterwards every shape

@@ -130,6 +130,7 @@ class Bench(CliTest):
             self.refuse(*verb, "--steps", "1000001", says=["--steps is '1000001'", "from 1 to 1000000"])
         self.refuse("bench", says=["MODEL", "--cell"])
         self.refuse("bench", "--cell", "lstm", says="--hidden")
+        self.refuse("bench", "--hidden", "64", says=["--hidden 64", "--cell lstm"])
         self.refuse("bench", "--cell", "lstm", "--hidden", "0", says="--hidden")
         self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--density", "2", says="--density")
         self.refuse("bench", "--cell", "lstm", "--hidden", "8", "--prefix", "a.", says="--prefix")
@@ -161,7 +162,7 @@ class Sweep(CliTest):
     def test_refusals(self):
         self.save_model(Model("gru", 12, 24))
         self.save_random("x.npy", (12, 2, 11))
-        self.refuse("sweep", "model.safetensors", "--input", "x.npy", says=["[12, 2, 11]", "12"])
+        self.refuse("sweep", "model.safetensors", "--input", "x.npy", says=["x (x.npy) has shape [12, 2, 11]", "[T, B, 12]"])
         self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--batch", "2", says="--batch")
         self.refuse("sweep", "model.safetensors", "--densities", "0.5,2", says="--densities")
 
@@ -174,8 +175,8 @@ class Sweep(CliTest):
 
     def test_input_without_an_error_to_measure(self):
         self.save_model(Model("gru", 2, 8, dtype="fp16"))
-        for value, says in [(math.nan, "x[1, 0, 1] is nan, expected finite"), (math.inf, "x[1, 0, 1] is inf"),
-                            (1e6, "x[1, 0, 1] is 1000000, too large for fp16")]:
+        for value, says in [(math.nan, "x[1, 0, 1] (x.npy) is nan, expected finite"), (math.inf, "x[1, 0, 1] (x.npy) is inf"),
+                            (1e6, "x[1, 0, 1] (x.npy) is 1000000, too large for fp16")]:
             save_npy(self.path("x.npy"), Array((2, 3, 2), [0.5] * 7 + [value] + [0.5] * 4))
             self.refuse("sweep", "model.safetensors", "--input", "x.npy", "--densities", "0.5", says=says)
         self.succeed("sweep", "model.safetensors", "--input", "x.npy", "--densities", "0.5", "--dtype", "bf16")

@@ -120,7 +120,6 @@ class Machine {
   void run();
 
   [[nodiscard]] const Launch& launch() const { return launch_; }
-  [[nodiscard]] std::uint64_t executed() const { return executed_; }
 
   // The value of an operand in all lanes. It lasts until the fourth that is no register is asked for.
   const std::uint64_t* read(Warp& warp, const Operand& operand) {

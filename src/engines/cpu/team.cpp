@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <system_error>
 
 #include "base/float_environment.hpp"
 #include "sprnn/error.hpp"
@@ -145,8 +146,8 @@ void Team::start() {
     threads_.clear();
     generation_ = current_generation() - 1;
     throw Error(ErrorCode::out_of_memory,
-                fmt::format("cannot start thread {} of {} (error {}): ask for fewer threads", started + 2,
-                            size_, failure));
+                fmt::format("cannot start thread {} of {}: {}: ask for fewer threads", started + 2, size_,
+                            std::system_category().message(failure)));
   }
 }
 

@@ -193,8 +193,8 @@ class ReferenceEngine final : public Engine {
   [[nodiscard]] std::unique_ptr<Session> session(std::shared_ptr<const Packed> packed,
                                                  const SessionOptions& options) const override {
     if (packed == nullptr) refuse("session: null, expected a packed model");
-    if (options.batch < 1 || options.batch > 4096) {
-      refuse(fmt::format("batch: {}, expected 1 to 4096", options.batch));
+    if (options.batch < 1 || options.batch > max_batch) {
+      refuse(fmt::format("batch: {}, expected 1 to {}", options.batch, max_batch));
     }
     if (options.threads < 0) refuse(fmt::format("threads: {}, expected 0 (all) or more", options.threads));
     return std::make_unique<ReferenceSession>(
