@@ -25,6 +25,8 @@ constexpr int many_passes = 4, overflowing_pass = 2;
 constexpr int further_entry = 3;
 // The compiler's choices spread by more where there is more to choose.
 constexpr int large = 150, large_share = 8;
+// Code for GPUs after Hopper keeps more pairs on their way (tanh 4096, fp32, batch 4 a group, sm_121).
+constexpr int hopper = 90, after_hopper = 4;
 
 constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
 
@@ -39,7 +41,7 @@ int summing(const GatherPlan& plan, const MatrixLayout& matrix) {
 
 }  // namespace
 
-int working_registers(const GatherPlan& plan, const Layout& layout, bool overflows) {
+int working_registers(const GatherPlan& plan, const Layout& layout, bool overflows, int compute_capability) {
   const MatrixLayout& hh = layout.w_hh;
   // Of a (unit, batch entry) that a thread owns: what it is, its state, and a gate's input at a time.
   const int entries = divide_up(plan.w_hh.units_a_cta * plan.group_batch, hh.threads);
@@ -57,6 +59,7 @@ int working_registers(const GatherPlan& plan, const Layout& layout, bool overflo
   const int working = base + row_passes + hh.gates * entries + 2 * (hh.gates + 2) * entries +
                       further_entry * (entries - 1) + (layout.w_hr ? projection : 0) + most +
                       (overflows ? pairs_in_flight + words_in_flight * divide_up(plan.word_bytes, 4) : 0) +
+                      (overflows && compute_capability > hopper ? after_hopper : 0) +
                       (overflows && row_passes >= many_passes ? overflowing_pass * row_passes : 0);
   return working + std::max(0, working - large) / large_share;
 }

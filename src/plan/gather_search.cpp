@@ -171,11 +171,12 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   // us against 2.00), and spills where it does.
   const auto fits = [&](bool opaque) {
     const int margin = opaque ? 0 : unpacking_registers;
-    return pair_registers(layout, opaque) + margin + working_registers(plan, layout, false) <=
+    return pair_registers(layout, opaque) + margin +
+               working_registers(plan, layout, false, gpu_.compute_capability) <=
            plan.registers.available;
   };
   plan.opaque_pairs = wishes_.opaque_pairs.value_or(!fits(false));
-  const int needed = working_registers(plan, layout, !fits(plan.opaque_pairs));
+  const int needed = working_registers(plan, layout, !fits(plan.opaque_pairs), gpu_.compute_capability);
   const int room = plan.registers.available - needed;
   if (room < 0) {
     return fmt::format("needs {} registers a thread before any pair, {} available with {} warps", needed,
@@ -213,7 +214,7 @@ std::string Fitter::place_slots(GatherPlan& plan) {
   }
   // All slots were meant to fit, but each of two matrices may have left some over.
   const bool overflow = overflows(layout.w_hh) || (layout.w_hr && overflows(*layout.w_hr));
-  const int working = working_registers(plan, layout, overflow);
+  const int working = working_registers(plan, layout, overflow, gpu_.compute_capability);
   if (working > left) {
     return fmt::format("needs {} registers a thread beside {} of pairs, {} available with {} warps", working,
                        plan.registers.weights, plan.registers.available, plan.warps);
