@@ -140,9 +140,9 @@ struct MatrixLayout {
   [[nodiscard]] bool unrolled_streams_two_steps() const noexcept {
     return streams_two_steps() && threads() <= 256;
   }
-  // Quads of a plane that unrolled code has on their way. Of two tiles or one the products of a quad take less
-  // time than the next one's way from L2: tanh 3520, batch 32, two tiles, 6.3 us a timestep with three of
-  // them, 7.2 with one (H200); of four and five tiles nothing was gained.
+  // Quads of a plane that unrolled code has on their way. Of two tiles or one the products of a quad take
+  // less time than the next one's way from L2: tanh 3520, batch 32, two tiles, 6.3 us a timestep with three
+  // of them, 7.2 with one (H200); of four and five tiles nothing was gained.
   [[nodiscard]] int unrolled_quads_ahead() const noexcept {
     return threads() <= 256 && tiles_a_warp() <= 2 && image.planes <= 4 ? 3 : 1;
   }

@@ -20,8 +20,9 @@ inline constexpr bool sanitized = thread_sanitizer;
 #endif
 #undef SPRNN_HAS_FEATURE
 
-// Of so many draws, or steps of a size. Under a sanitizer all of it takes five times as long, and what one finds, a fault
-// of memory or of arithmetic on integers, hardly depends on the values: the release build has them all.
+// Of so many draws, or steps of a size. Under a sanitizer all of it takes five times as long, and what one
+// finds, a fault of memory or of arithmetic on integers, hardly depends on the values: the release build has
+// them all.
 [[nodiscard]] constexpr int scaled(int count) noexcept { return sanitized ? (count + 3) / 4 : count; }
 
 }  // namespace sprnn::test
