@@ -47,18 +47,15 @@ constexpr double accurate_us = 0.1;  // fp32 has the accurate functions
 constexpr double l2_usable = 0.7;  // of the L2 for streamed weights; beyond, they come from memory
 
 // The input projection, measured for LSTM 1024 and 2304 with 8192 and 7280 rows of x, W_ih of 1, 3, 10 and 30
-// % (H100 80GB HBM3, CUDA 13.0, 2026-11-22; us a call):
-//                       fp16 1 %    10 %   30 %  dense   fp32 1 %    10 %    30 %  dense
-//   1024, our kernel         387    1310   3122    127        441    2045    5623   1404
-//   1024, cuSPARSE           771    5333  15629               945    5460   15779
-//   2304, our kernel        1141    4902  13285    406       1664    8990   25029   6044
-//   2304, cuSPARSE          2962   24416  65694              3434   25085   65413
-// cuSPARSE's is its fastest for CSR, ALG1; ALG2 and ALG3 take longer by up to 5 times. At 256 and 4 rows our
-// kernel is faster than it, too, by 2 to 5 and 1.5 to 2.5 times.
+// % on an H100 (docs/decisions/input-projection.md has the times). Outputs take longer where tiles of x
+// leave room for few blocks an SM: LSTM, GRU and tanh 4096 (3 blocks) 14 to 17 ps, tanh 5632 (2) 24 (an H200,
+// W_ih of one non-zero a row).
 constexpr double gemm_efficiency = 0.7;
 constexpr double csr_ps_a_nonzero = 0.29, csr_ps_a_nonzero_fp32 = 0.52;  // and row of x
-constexpr double csr_ps_an_output = 10.0;
+constexpr double csr_ps_an_output = 10.0, csr_ps_an_output_of_one_block = 46.0;
 constexpr int measured_sms = 132;
+// x into rows of the element type: layers of hidden 584 to 2474, batch 1 to 32 (an H200).
+constexpr double gathering_ps_a_value = 2.0;
 
 double interpolate(double kib) {
   const auto* above = std::find_if(exchange_points.begin(), exchange_points.end() - 1,
@@ -129,13 +126,17 @@ double input_cost(InputStorage storage, int tile_steps, const Problem& problem,
   } else if (input_tile_fits(w.cols, problem.dtype, gpu)) {
     const double nonzero = problem.dtype == DType::fp32 ? csr_ps_a_nonzero_fp32 : csr_ps_a_nonzero;
     const double slower = measured_sms * measured_clock_ghz / (gpu.sm_count * gpu.clock_ghz);
-    arithmetic = 1e-6 * batch * slower * (nonzero * entries + csr_ps_an_output * rows);
+    const double blocks = static_cast<double>(
+        gpu.shared_bytes_per_block / std::max<std::int64_t>(1, input_tile_bytes(w.cols, problem.dtype)));
+    const double output = std::max(csr_ps_an_output, csr_ps_an_output_of_one_block / std::max(1.0, blocks));
+    arithmetic = 1e-6 * batch * slower * (nonzero * entries + output * rows);
   } else {
     return std::numeric_limits<double>::max();
   }
   const double weights = entries * (dense ? element : element + 4.0) / tile_steps;
   const double results = 2.0 * rows * batch * 4.0;  // fp32, written and read
-  return std::max(arithmetic, (weights + results) / (gpu.memory_gbytes_per_s * 1e3));
+  const double gathering = 1e-6 * gathering_ps_a_value * batch * static_cast<double>(w.cols);
+  return gathering + std::max(arithmetic, (weights + results) / (gpu.memory_gbytes_per_s * 1e3));
 }
 
 }  // namespace sprnn::gpu
