@@ -118,7 +118,7 @@ inline end_phase(counter) {
 
 /* By warp 0, for a state of that slot. */
 inline arm(counter) {
-  assert(!armed[counter]); /* one arrival a phase */
+  assert(!armed[counter]); /* one arrival a phase */ /* kernel: arm */
   armed[counter] = 1;
   missing[counter] = missing[counter] + EXPECTED;
   end_phase(counter)
@@ -154,17 +154,17 @@ inline publish(v) {
 #ifdef NO_FIRST_MEETING
 #define MET made[cta]
 #else
-#define MET (met == ALL_WARPS)
+#define MET (met == ALL_WARPS)        /* kernel: first-meeting */
 #endif
 #ifdef NO_LAST_MEETING
 #define MET_AGAIN 1
 #else
-#define MET_AGAIN (at_end == ALL_WARPS)
+#define MET_AGAIN (at_end == ALL_WARPS) /* kernel: last-meeting */
 #endif
 #ifdef NO_LANDING
 #define LANDED 1
 #else
-#define LANDED (!gone || under_way[cta] == 0) /* it waits so long that this is true */
+#define LANDED (!gone || under_way[cta] == 0) /* it waits so long that this is true */ /* kernel: let-land */
 #endif
 
 /* A wait of a lane that is given up. */

@@ -1,7 +1,7 @@
 /* The exchange of the persistent kernel, for the model checker spin; docs/exchange.md tells the protocol in words.
  *
  * `kernel: NAME` in a comment names the step of the kernel that the line stands for: the comment `exchange: NAME` in
- * src/engines/cuda/kernels/. exchange_test.py runs this file once for each row of its tables.
+ * src/engines/cuda/. exchange_test.py runs this file once for each row of its tables.
  *
  * Memory is weaker than what a GPU does, on purpose. A word's value is the number of the h it belongs to; each reader
  * has its own view of each word, which lags behind the writer for as long as it likes and moves forward only
@@ -90,7 +90,7 @@
 #ifdef NO_RESET
 #define IN_MEMORY(ring, v) (v == 0 -> leftover : MARK(ring, v)) /* what an earlier run left */
 #else
-#define IN_MEMORY(ring, v) (v == 0 -> 0 : MARK(ring, v))
+#define IN_MEMORY(ring, v) (v == 0 -> 0 : MARK(ring, v)) /* kernel: clear */
 #endif
 
 byte memory[GROUPS * RINGS * RING];    /* the last value written to a word: v for h(v), 0 at the start */
@@ -163,7 +163,7 @@ bit leftover;
 #define FRESH(i) (!STAMPED(i) || IN_MEMORY(ring, SEEN(i)) == MARK(ring, want))
 #define TAKE(i) /* kernel: accept */                               \
   assert(SEEN(i) == want); /* no stale word, and none too new */   \
-  image[me * READ + (i)] = SEEN(i);                                \
+  image[me * READ + (i)] = SEEN(i); /* kernel: stage-own */        \
   fresh = fresh | (1 << (i))
 /* A poll finds what the thread saw before, or the next value; it may jump over a value that is overwritten. */
 #define POLL(i)                                                    \
@@ -325,7 +325,7 @@ inline publish(the_ring, v) {
     ring = the_ring; want = v; i = (gone -> WORDS : lane)
   }
   do
-  :: atomic { i < WORDS && PUBLISHES -> OWN(i) = want; i = i + THREADS } /* kernel: publish */
+  :: atomic { i < WORDS && PUBLISHES -> OWN(i) = want; i = i + THREADS } /* kernel: publish */ /* kernel: publish-held */
   :: i >= WORDS || !PUBLISHES -> break
   od;
 #if BARRIER
@@ -338,7 +338,7 @@ inline publish(the_ring, v) {
        :: i < WORDS -> RELEASED(cta, i) = OWN(i); i++
        :: else -> break
        od;
-       count[group * RINGS + ring]++
+       count[group * RINGS + ring]++ /* kernel: arrive */
      }
   :: else
   fi;
@@ -358,7 +358,7 @@ inline product() {
     do
     :: i < READ ->
        if
-       :: MULTIPLIED(i) && image[me * READ + i] != want -> SUM(want, lane) = 255
+       :: MULTIPLIED(i) && image[me * READ + i] != want -> SUM(want, lane) = 255 /* kernel: take-held */
        :: else
        fi;
        i++
@@ -366,7 +366,7 @@ inline product() {
     od
   }
 #ifndef NO_SECOND_BARRIER
-  meet();
+  meet(); /* kernel: product-meeting */
 #endif
   spoiled = 0;
   i = 0;
@@ -392,7 +392,7 @@ inline product() {
     od
   }
 #ifndef NO_SECOND_BARRIER
-  meet()
+  meet() /* kernel: product-meeting */
 #endif
 }
 #endif
@@ -410,7 +410,7 @@ proctype thread(byte group; byte cta; byte lane) {
 
   MAY_DIE;
 #if HELD
-  publish(0, 1); /* h(0), before anybody waits */
+  publish(0, 1); /* h(0), before anybody waits */ /* kernel: begin-held */ /* kernel: begin-staged */
 #endif
   if
   :: lane == 0 ->
@@ -465,7 +465,7 @@ proctype thread(byte group; byte cta; byte lane) {
      fi
   od;
 #if CLUSTER
-  at_end[group]++;
+  at_end[group]++; /* kernel: last-meeting */
   at_end[group] == CTAS * THREADS; /* who waits here has not left: the barriers of its CTA wait for it */
 #endif
 #ifndef NO_NAN

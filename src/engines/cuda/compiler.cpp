@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -30,13 +31,16 @@ void expect_success(int result, const char* call) {
 }
 
 // The number before `what` in ptxas's report, 0 if it says nothing of it.
-int number_before(const std::string& log, std::string_view what) {
-  const std::size_t end = log.find(what);
-  if (end == std::string::npos) return 0;
-  const std::size_t begin = log.find_last_not_of("0123456789", end - 1) + 1;
-  int value = 0;
-  std::from_chars(log.data() + begin, log.data() + end, value);
-  return value;
+// Of all functions of the source the most.
+int most_before(const std::string& log, std::string_view what) {
+  int most = 0;
+  for (std::size_t end = log.find(what); end != std::string::npos; end = log.find(what, end + 1)) {
+    const std::size_t begin = log.find_last_not_of("0123456789", end - 1) + 1;
+    int value = 0;
+    std::from_chars(log.data() + begin, log.data() + end, value);
+    most = std::max(most, value);
+  }
+  return most;
 }
 
 }  // namespace
@@ -83,9 +87,9 @@ Compiled compile(const std::string& kernel, const std::string& plan_source, int 
   compiled.ptx.resize(size);
   expect_success(api.ptx(program, compiled.ptx.data()), "nvrtcGetPTX");
   while (compiled.ptx.ends_with('\0')) compiled.ptx.pop_back();
-  compiled.registers = number_before(log, " registers");
-  compiled.stack_bytes = number_before(log, " bytes stack frame");
-  compiled.spill_bytes = number_before(log, " bytes spill stores") + number_before(log, " bytes spill loads");
+  compiled.registers = most_before(log, " registers");
+  compiled.stack_bytes = most_before(log, " bytes stack frame");
+  compiled.spill_bytes = most_before(log, " bytes spill stores") + most_before(log, " bytes spill loads");
   return compiled;
 }
 

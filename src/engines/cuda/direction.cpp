@@ -187,6 +187,7 @@ void GpuDirection::launch(const KernelShape& shape, const Kernel& kernel, Argume
     const std::size_t bytes = ring_bytes_of(shape, groups);
     arguments.first_entry = first;
     arguments.control = context.ring + bytes - control_bytes(groups);
+    // exchange: clear
     check(driver().set_bytes(context.ring, 0, bytes, context.stream), "cuMemsetD8Async");
     const int ctas = shape.frame.ctas;
     const bool clustered = in_cluster(shape);

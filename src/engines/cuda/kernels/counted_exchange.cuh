@@ -119,6 +119,7 @@ class CountedExchange : public HeldSlice<M> {
     return !gave_up;
   }
 
+  // exchange: let-land
   // For who gave up: words may be under way that it did not wait for. Their way takes less than a tenth of this.
   __device__ __forceinline__ void let_land() const {
     const i64 begin = clock64();
@@ -143,6 +144,7 @@ class CountedExchange : public HeldSlice<M> {
     return there;
   }
 
+  // exchange: arm
   __device__ __forceinline__ void expect(u32 slot) const {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(counters_ + 8 * slot), "r"(state_bytes) : "memory");
   }

@@ -50,6 +50,7 @@ class HeldExchange : public HeldSlice<M> {
 
   // The state that a run starts from, of which this thread has `bits`.
   __device__ __forceinline__ void begin(const Arguments&, int, const u32 (&bits)[entries_a_thread], unsigned char* memory) {
+    // exchange: begin-held
     publish(first_step, bits, memory);
   }
 
@@ -90,6 +91,7 @@ class HeldExchange : public HeldSlice<M> {
         for (int i = 0; i < polls_at_once; ++i) {
           if (first + i >= all_held) continue;
           if constexpr (can_flag) flags |= v[i].low | v[i].high;
+          // exchange: take-held
           take(v[i], word_[plane_of(i)][quad_of(i)]);  // words that nobody publishes are zero
         }
       }

@@ -75,6 +75,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
 #endif
 
   for (int i = threadIdx.x; i < COUNTERS_AT / 4; i += THREADS) reinterpret_cast<u32*>(memory)[i] = 0;
+  // exchange: first-meeting
   meet();  // in a cluster, so that nobody stores to a ring before it is cleared
   float c[OutExchange::entries_a_thread] = {}, n_bias[OutExchange::entries_a_thread] = {};
   own.for_each(a.unit_map, cta, first_entry, [&](int i, int unit, i64 b) {
@@ -152,6 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     }
     product.run(h_image, sums, h_exchange.is_nonfinite(step));
 #endif
+    // exchange: product-meeting
     product.meet();
 
     u32 out[OutExchange::entries_a_thread];
@@ -199,6 +201,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) run_layer(const Argumen
     if (!h_exchange.publish(step + 1 + HExchange::first_step, h_bits, h_image)) break;
   }
 
+  // exchange: last-meeting
   if (IN_CLUSTER) meet();  // nobody leaves while words for its ring may be under way
   if (step == a.steps) {
     // The last outputs have not been exchanged.

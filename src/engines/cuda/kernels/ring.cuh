@@ -98,6 +98,7 @@ class Ring {
   }
 
   // After a CTA's last publishing store.
+  // exchange: arrive
   __device__ __forceinline__ void arrive(bool gave_up) {
     if constexpr (STAMPS) return;
     __syncthreads();
@@ -114,6 +115,7 @@ class Ring {
       const u64 word = join(bits[i]);
       if (at[i] < 0 || gave_up) continue;
       const RingWords to = ring + (at[i] + slot);
+      // exchange: publish-held
       if constexpr (W == Word::tag) {
         store(to, Quad{word, tag_bits(step)});
       } else {

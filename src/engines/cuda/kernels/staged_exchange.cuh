@@ -37,6 +37,7 @@ class StagedExchange : public HeldSlice<M> {
 
   // The state that a run starts from, of which this thread has `bits`.
   __device__ __forceinline__ void begin(const Arguments&, int, const u32 (&bits)[entries_a_thread], unsigned char* memory) {
+    // exchange: begin-staged
     publish(first_step, bits, memory);
   }
 
@@ -122,6 +123,7 @@ class StagedExchange : public HeldSlice<M> {
       }
 #pragma unroll
       for (int i = 0; i < N; ++i) {
+        // exchange: stage-own
         if (first + i < Quads::a_lane) image_.store(first + i, words[i]);
       }
     }
