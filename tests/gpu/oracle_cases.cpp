@@ -55,6 +55,11 @@ void add_oracle_cases(std::vector<Case>& cases) {
       }
     }
   }
+  const ModelSpec largest{.dtype = DType::fp16, .input = 12, .hidden = 16384, .density = 0.005};
+  cases.push_back({fmt::format("5 steps, batch 2: {}", to_string(largest)), [largest] {
+                     const Model model = random_model(largest);
+                     return check_model(model, random_inputs(model, 5, 2, 7), test_gpu(), gather_plan);
+                   }});
   const auto add_drawn = [&](const std::string& what, const Drawn& d, std::uint64_t seed,
                              GpuStrategy strategy) {
     cases.push_back(
