@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the hostile (bad_*) and the ordinary (good_*) small files under corpus/safetensors and corpus/npy.
+"""Writes the hostile (bad_*) and the ordinary (good_*) small files under corpus/safetensors, npy, device and code_manifest.
 
-Run without arguments; the files are committed. tests/model/hostile_test.cpp says what each one is refused with.
+Run without arguments; the files are committed. tests/model/hostile_test.cpp says what each of safetensors and npy is refused
+with, tests/plan/device_test.cpp and tests/cuda/code_test.cpp have more of the others.
 """
 import json
 import pathlib
@@ -233,6 +234,75 @@ def npy_files():
     good("int64", npy("<i8", (2,), struct.pack("<2q", -(2**63), 5)))
 
 
+# --- texts ---
+
+
+def device_files():
+    def text(name, description):
+        data = description if isinstance(description, bytes) else json.dumps(description, indent=2).encode()
+        write("device", f"{name}.json", data)
+
+    cpu = {"name": "two cores", "kind": "cpu", "threads": 2, "isa": "avx2", "l1_bytes": 32768, "l2_bytes": 1048576, "l3_bytes": 0}
+    gpu = {"name": "h\u00e9 \"100\"\n", "kind": "gpu", "compute_capability": 90, "sm_count": 132, "registers_per_sm": 65536,
+           "max_registers_per_thread": 255, "shared_bytes_per_block": 232448, "shared_bytes_per_sm": 233472, "l2_bytes": 52428800,
+           "memory_bytes": 85000000000, "max_cluster_size": 16, "clock_ghz": 1.98, "l2_gbytes_per_s": 5500.0,
+           "memory_gbytes_per_s": 3350.0, "tensor_tflops": 990.0, "fp32_tflops": 67.0}
+    text("good_cpu", cpu)
+    text("good_gpu", gpu)
+    text("good_least", {**gpu, "compute_capability": 80, "l2_bytes": 0, "clock_ghz": 1e-6, "fp32_tflops": 0.1 + 0.2})
+    text("good_most", {**gpu, "memory_bytes": 2**50, "clock_ghz": 1e12, "tensor_tflops": 10**12})
+    text("bad_empty", b"")
+    text("bad_cut", json.dumps(gpu).encode()[:-20])
+    text("bad_array", [cpu])
+    text("bad_key_twice", json.dumps(cpu).encode()[:-1] + b', "threads": 4}')
+    text("bad_key_unknown", {**cpu, "cores": 2})
+    text("bad_name_empty", {**cpu, "name": ""})
+    text("bad_name_local", {**gpu, "name": "local"})
+    text("bad_name_not_utf8", json.dumps(cpu).encode().replace(b"two", b"\xff\xfe"))
+    text("bad_name_surrogate", json.dumps(cpu).encode().replace(b"two", b"\\ud800"))
+    text("bad_kind", {**cpu, "kind": "tpu"})
+    text("bad_threads_huge", {**cpu, "threads": 2**64})
+    text("bad_threads_fraction", {**cpu, "threads": 2.5})
+    text("bad_rate_overflow", json.dumps(gpu).encode().replace(b"1.98", b"1e999"))
+    text("bad_rate_text", {**gpu, "clock_ghz": "fast"})
+    text("bad_nesting", b'{"name":' * 10_000)
+
+
+def code_manifest_files():
+    def text(name, manifest):
+        data = manifest if isinstance(manifest, bytes) else json.dumps(manifest, indent=2).encode()
+        write("code_manifest", f"{name}.json", data)
+
+    def kernel(**changes):
+        def code(name):
+            return {"file": name, "sha256": "0" * 64}
+
+        return {"kernel": "layer.cu", "compute_capability": 90, "source_sha256": "1" * 64, "cubin": code("layer.cubin"),
+                "ptx": code("layer.ptx"), "registers": 64, "stack_bytes": 0, "spill_bytes": 0, **changes}
+
+    def manifest(*kernels, **changes):
+        return {"format": 1, "sprnn": "0.1.0", "compiler": "NVRTC 13.0", "kernels": list(kernels), **changes}
+
+    text("good", manifest(kernel(), kernel(kernel="input.cu", compute_capability=80)))
+    text("good_none", manifest())
+    text("bad_empty", b"")
+    text("bad_cut", json.dumps(manifest(kernel())).encode()[:-20])
+    text("bad_format", manifest(format=2))
+    text("bad_kernels_number", manifest(kernels=7))
+    text("bad_kernels_missing", {"format": 1})
+    text("bad_kernel_text", manifest("layer.cu"))
+    text("bad_capability", manifest(kernel(compute_capability=2**40)))
+    text("bad_code_text", manifest(kernel(cubin="layer.cubin")))
+    text("bad_code_missing", manifest({"kernel": "layer.cu", "compute_capability": 90, "source_sha256": ""}))
+    for name, file in [("empty", ""), ("dot", "."), ("parent", ".."), ("above", "../layer.cubin"), ("root", "/layer.cubin"),
+                       ("folder", "a/layer.cubin"), ("not_utf8", "NAME")]:
+        data = json.dumps(manifest(kernel(cubin={"file": file, "sha256": ""}))).encode()
+        text(f"bad_file_{name}", data.replace(b"NAME", b"\xc3\x28"))
+    text("bad_nesting", b'{"kernels":' + b"[" * 10_000)
+
+
 if __name__ == "__main__":
     safetensors_files()
     npy_files()
+    device_files()
+    code_manifest_files()

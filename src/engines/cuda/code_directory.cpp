@@ -31,16 +31,6 @@ constexpr std::size_t max_manifest_bytes = std::size_t{16} << 20;
 constexpr std::size_t max_image_bytes = std::size_t{64} << 20;
 constexpr const char* again = "run `sprnn compile` again for this model";
 
-struct CodeFile {
-  std::string name, hash;
-};
-
-struct Entry {
-  std::string kernel, source;
-  int capability = 0;
-  CodeFile cubin, ptx;
-};
-
 std::string to_text(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -61,21 +51,8 @@ CodeFile file_from_json(const json& object) {
   return file;
 }
 
-std::vector<Entry> read_manifest(const fs::path& path) try {
-  const json manifest = parse_json(to_text(read_file(path, max_manifest_bytes)));
-  if (const int format = value_at<int>(manifest, "format"); format != manifest_format) {
-    throw Error(ErrorCode::format, fmt::format("format {}, expected {}", format, manifest_format));
-  }
-  std::vector<Entry> entries;
-  for (const json& object : manifest.at("kernels")) {
-    entries.push_back({value_at<std::string>(object, "kernel"),
-                       value_at<std::string>(object, "source_sha256"),
-                       value_at<int>(object, "compute_capability"), file_from_json(object.at("cubin")),
-                       file_from_json(object.at("ptx"))});
-  }
-  return entries;
-} catch (const json::exception& error) {
-  throw Error(ErrorCode::format, fmt::format("{}: {}; {}", path.string(), error.what(), again));
+std::vector<CodeEntry> load_manifest(const fs::path& path) try {
+  return read_manifest(to_text(read_file(path, max_manifest_bytes)));
 } catch (const Error& error) {
   if (error.code() != ErrorCode::format) throw;
   throw Error(ErrorCode::format, fmt::format("{}: {}; {}", path.string(), error.what(), again));
@@ -83,14 +60,14 @@ std::vector<Entry> read_manifest(const fs::path& path) try {
 
 class CodeDirectory {
  public:
-  explicit CodeDirectory(const fs::path& path) : path_(path), entries_(read_manifest(path / manifest_name)) {}
+  explicit CodeDirectory(const fs::path& path) : path_(path), entries_(load_manifest(path / manifest_name)) {}
 
   [[nodiscard]] std::string image(const KernelRequest& request, int capability) const {
     const std::string source = source_hash(request);
-    const Entry* newest =
+    const CodeEntry* newest =
         nullptr;  // that this GPU can run: machine code is for one architecture, PTX for newer too
     bool other_source = false;
-    for (const Entry& entry : entries_) {
+    for (const CodeEntry& entry : entries_) {
       if (entry.kernel != request.kernel) continue;
       if (entry.source != source) {
         other_source = true;
@@ -121,10 +98,27 @@ class CodeDirectory {
   }
 
   fs::path path_;
-  std::vector<Entry> entries_;
+  std::vector<CodeEntry> entries_;
 };
 
 }  // namespace
+
+std::vector<CodeEntry> read_manifest(std::string_view text) try {
+  const json manifest = parse_json(text);
+  if (const int format = value_at<int>(manifest, "format"); format != manifest_format) {
+    throw Error(ErrorCode::format, fmt::format("format {}, expected {}", format, manifest_format));
+  }
+  std::vector<CodeEntry> entries;
+  for (const json& object : manifest.at("kernels")) {
+    entries.push_back({value_at<std::string>(object, "kernel"),
+                       value_at<std::string>(object, "source_sha256"),
+                       value_at<int>(object, "compute_capability"), file_from_json(object.at("cubin")),
+                       file_from_json(object.at("ptx"))});
+  }
+  return entries;
+} catch (const json::exception& error) {
+  throw Error(ErrorCode::format, error.what());
+}
 
 CodeSource code_directory(const fs::path& directory) {
   return [code = std::make_shared<const CodeDirectory>(directory)](
