@@ -158,6 +158,13 @@ class Devices(CliTest):
         self.assertEqual(devices["cuda"], [])
         self.assertEqual([device["name"] for device in devices["known"]], ["h100", "h200", "a100"])
 
+    def test_threads_follow_the_affinity(self):
+        mine = os.sched_getaffinity(0)
+        for cores in {min(mine)}, {max(mine)}, mine:
+            with self.subTest(cores=cores):
+                cpu = self.json("devices", "cpu", preexec_fn=lambda cores=cores: os.sched_setaffinity(0, cores))
+                self.assertEqual(cpu["threads"], min(len(cores), self.json("devices", "cpu")["threads"]))
+
     def test_local_is_the_processor_where_there_is_no_gpu(self):
         self.assertEqual(self.json("devices", "local"), self.json("devices", "cpu"))
 
