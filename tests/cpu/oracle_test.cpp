@@ -105,6 +105,22 @@ TEST_P(Cells, AgreeWithProjectionAndPeephole) {
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Cells, testing::ValuesIn(all_cells()));
 
+// A stream, a timestep a call: many calls more than the input projection's tiles and the parts of a layer
+// have steps.
+TEST(Oracle, AThousandCallsGiveTheBitsOfOne) {
+  for (const ModelSpec& spec :
+       {ModelSpec{.cell = lstm_cell(), .input = 9, .hidden = 20, .layers = 2, .density = 0.4, .seed = 41},
+        ModelSpec{.cell = gru_cell(), .input = 33, .hidden = 21, .density = 0.2, .seed = 42}}) {
+    SCOPED_TRACE(to_string(spec));
+    const Model model = random_model(spec);
+    const Inputs in = random_inputs(model, 1000, 2, spec.seed + 1);
+    const auto packed = pack_as(model, 2, CpuLayout::tile);
+    const EngineOutput whole = run_engine(packed, model, in, "", 2);
+    EXPECT_LE(rel_error(whole.y, run_reference(model, in).y), bound(spec.dtype));
+    EXPECT_TRUE(run_engine(packed, model, in, "", 2, 1) == whole);
+  }
+}
+
 TEST(Oracle, BatchesRoundTheKernelsWidths) {
   ModelSpec spec;
   spec.cell = lstm_cell();
