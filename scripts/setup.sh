@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A packages=(
   [build]="build-essential ccache cmake ninja-build pkg-config libhwy-dev libcli11-dev nlohmann-json3-dev libfmt-dev nettle-dev
-           libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev ca-certificates python3 python3-dev python3-venv python3-pip
+           libgtest-dev libgmock-dev libdnnl-dev ca-certificates python3 python3-dev python3-venv python3-pip
            python3-numpy spin"
   [python]="libonnx-testdata espeak-ng"
   [fuzz]="clang libclang-rt-dev"
