@@ -17,6 +17,7 @@ models: setup  ## Only fetch the pretrained models into build/models (pip, pinne
 	@scripts/fetch_models.sh
 
 test: setup  ## Build and run all tests twice: release, and address + undefined-behaviour sanitizers
+	@scripts/setup.sh clang || true
 	@scripts/fetch_models.sh || true
 	@scripts/python_env.sh numpy || true
 	@scripts/test.sh release asan

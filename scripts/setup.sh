@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, through apt, the packages that are missing: setup.sh [build] [python] [fuzz] [format]
+# Installs, through apt, the packages that are missing: setup.sh [build] [clang] [python] [fuzz] [format]
 # With everything in place it is done in an instant, without network and without root.
 set -euo pipefail
 
@@ -7,6 +7,7 @@ declare -A packages=(
   [build]="build-essential ccache cmake ninja-build pkg-config libhwy-dev libcli11-dev nlohmann-json3-dev libfmt-dev nettle-dev
            libgtest-dev libgmock-dev libdnnl-dev ca-certificates python3 python3-dev python3-venv python3-pip
            python3-numpy spin"
+  [clang]="clang-14"
   [python]="libonnx-testdata espeak-ng"
   [fuzz]="clang libclang-rt-dev"
   [format]="clang-format-14"
