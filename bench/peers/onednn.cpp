@@ -70,6 +70,16 @@ void avoid_broken_amx() {
 #endif
 }
 
+// Its bf16 kernel for inference ("brgemm") gives other values for a projected LSTM, already in the first
+// step; the one that it has for training, on the same weights, the right ones.
+void refuse_wrong_kernels(const Model& model, DType dtype) {
+  const dnnl_version_t* v = dnnl_version();
+  if (dtype != DType::bf16 || model.projection_size == 0 || v->major != 2 || v->minor != 6) return;
+  throw Error(ErrorCode::unsupported,
+              fmt::format("oneDNN {}.{}.{} computes another output for projected bf16 layers", v->major,
+                          v->minor, v->patch));
+}
+
 class OneDnn final : public Peer {
  public:
   OneDnn(const Model& model, const Workload& workload, DType dtype)
@@ -257,6 +267,7 @@ class OneDnn final : public Peer {
 
 std::unique_ptr<Peer> make_onednn(const Model& model, const Workload& workload, DType dtype) {
   avoid_broken_amx();
+  refuse_wrong_kernels(model, dtype);
   try {
     return std::make_unique<OneDnn>(model, workload, dtype);
   } catch (const dnnl::error& error) {
