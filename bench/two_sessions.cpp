@@ -1,6 +1,8 @@
-// two_sessions MODEL.sprnn THREADS SECONDS [STEPS]: how much longer a call takes when a second session of as
-// many threads runs on the same cores: microseconds a timestep alone, of each of the two, and the ratio. The
-// model must be one that takes chunks (no reverse direction).
+// two_sessions MODEL.sprnn THREADS SECONDS [STEPS [ROUNDS]]: how much longer a call takes when a second
+// session of as many threads runs on the same cores. Windows of SECONDS alone and together take turns, ROUNDS
+// (5) times, so that a host whose own speed varies does not decide; printed are the medians, in microseconds
+// a timestep, their ratio and the greatest of a round. The model must be one that takes chunks (no reverse
+// direction).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -35,11 +37,18 @@ double microseconds_a_step(sprnn::Session& session, std::int64_t steps, double s
   return seconds_since(begin) * 1e6 / static_cast<double>(done);
 }
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc < 4) {
-    std::fprintf(stderr, "usage: two_sessions MODEL.sprnn THREADS SECONDS [STEPS]\n");
+  const int rounds = argc > 5 ? std::atoi(argv[5]) : 5;
+  if (argc < 4 || argc > 6 || rounds < 1) {
+    std::fprintf(stderr, "usage: two_sessions MODEL.sprnn THREADS SECONDS [STEPS [ROUNDS]]\n");
     return 2;
   }
   const auto packed = std::make_shared<const sprnn::Packed>(sprnn::load_packed(argv[1]));
@@ -51,16 +60,24 @@ int main(int argc, char** argv) try {
         sprnn::find_engine("cpu", packed->plan).session(packed, {.batch = 1, .threads = std::atoi(argv[2])});
   }
   (void)microseconds_a_step(*sessions[0], steps, seconds / 4);
-  const double alone = microseconds_a_step(*sessions[0], steps, seconds);
-  double together[2];
-  {
-    std::vector<std::jthread> callers;
-    for (int i = 0; i < 2; ++i) {
-      callers.emplace_back([&, i] { together[i] = microseconds_a_step(*sessions[i], steps, seconds); });
+  std::vector<double> alone, together[2], worse;
+  double greatest = 0;
+  for (int round = 0; round < rounds; ++round) {
+    alone.push_back(microseconds_a_step(*sessions[round % 2], steps, seconds));
+    double both[2];
+    {
+      std::vector<std::jthread> callers;
+      for (int i = 0; i < 2; ++i) {
+        callers.emplace_back([&, i] { both[i] = microseconds_a_step(*sessions[i], steps, seconds); });
+      }
     }
+    for (int i = 0; i < 2; ++i) together[i].push_back(both[i]);
+    worse.push_back(std::max(both[0], both[1]));
+    greatest = std::max(greatest, worse.back() / alone.back());
   }
-  std::printf("alone %.2f, together %.2f and %.2f: %.2f and %.2f times\n", alone, together[0], together[1],
-              together[0] / alone, together[1] / alone);
+  std::printf("alone %.2f, together %.2f and %.2f, the worse of the two %.2f: %.2f times, at most %.2f\n",
+              median(alone), median(together[0]), median(together[1]), median(worse),
+              median(worse) / median(alone), greatest);
 } catch (const sprnn::Error& error) {
   std::fprintf(stderr, "two_sessions: %s\n", error.what());
   return 2;
