@@ -86,8 +86,9 @@ Verb add_compile(CLI::App& root) {
 not installed, compile them here and take the directory along: cubins, which run on exactly
 the target's compute capability, PTX, which the driver of a newer GPU compiles, and
 manifest.json with the SHA-256 of each. An engine uses the directory only when told to
-(--code-dir), and then refuses files that are missing or not those of the manifest. A .sprnn
-file never holds machine code. No GPU is needed to compile.
+(--code-dir), and then refuses files that are missing or not those of the manifest. That catches
+damage and mix-ups, not somebody who may write to the directory: trust it as you trust a program.
+A .sprnn file never holds machine code. No GPU is needed to compile.
 
 Examples:
   sprnn compile model.sprnn --target h100 --out code

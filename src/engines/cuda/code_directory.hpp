@@ -1,4 +1,5 @@
-// Code that was compiled elsewhere, in a directory with a manifest (docs/format.md): written by compile_code.
+// Code that was compiled elsewhere, in a directory with a manifest (docs/compiled_code.md): written by
+// compile_code.
 #pragma once
 
 #include <filesystem>
