@@ -286,8 +286,10 @@ Verb add_run(CLI::App& root) {
   lengths  [B], int32 or int64, each from 1 to T; y is zero at the steps after a length
 With --batch-first x is [B, T, I] and y [B, T, D*R]; states stay as they are. x, h0 and
 the final states are rounded to the model's dtype (beyond fp16's 65504 to infinities); c0 is
-taken as it is, since c is kept in float32. Outputs appear complete or not at all. --output may replace --input, --final-h
---h0 and --final-c --c0; no other input may be an output.
+taken as it is, since c is kept in float32. So an fp16 or bf16 lstm that goes on from its final
+states does not give the bits of one call; any other model that reads forward does, but with
+engine reference, whose states are float64. Outputs appear complete or not at all. --output may replace
+--input, --final-h --h0 and --final-c --c0; no other input may be an output.
 
 Examples:
   sprnn run model.sprnn --input x.npy --output y.npy

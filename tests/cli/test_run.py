@@ -177,6 +177,24 @@ class Run(CliTest):
                      "c.npy", "--final-h", "h.npy", "--final-c", "c.npy", "--engine", "cpu")
         self.assertEqual(load_npy(self.path("y1.npy")).values + load_npy(self.path("y2.npy")).values, whole.values)
 
+    def test_only_the_cell_states_of_16_bits_are_rounded_on_the_way(self):
+        """What `run --help` says of sequences that go on from final states."""
+        whole = self.save_random("x.npy", (40, 2, 5), seed=31)
+        save_npy(self.path("x1.npy"), Array((25, 2, 5), whole.values[:250]))
+        save_npy(self.path("x2.npy"), Array((15, 2, 5), whole.values[250:]))
+        for cell, dtype in [("lstm", "fp32"), ("gru", "fp16"), ("tanh", "bf16"), ("lstm", "fp16"), ("lstm", "bf16")]:
+            for engine in ["cpu", "interpreter"]:
+                with self.subTest(cell=cell, dtype=dtype, engine=engine):
+                    model = self.save_model(Model(cell, 5, 18, layers=2, seed=32))
+                    first = [word for state in ("h", "c")[:1 + (cell == "lstm")] for word in (f"--final-{state}", f"{state}.npy")]
+                    then = [word for state in ("h", "c")[:1 + (cell == "lstm")] for word in (f"--{state}0", f"{state}.npy")]
+                    for name, options in ("", []), ("1", first), ("2", then):
+                        self.succeed("run", model, "--input", f"x{name}.npy", "--output", f"y{name}.npy", "--cell", cell, "--dtype",
+                                     dtype, "--engine", engine, *options)
+                    together = load_npy(self.path("y1.npy")).values + load_npy(self.path("y2.npy")).values
+                    same = cell != "lstm" or dtype == "fp32"
+                    self.assertEqual(together == load_npy(self.path("y.npy")).values, same)
+
     def test_threads_do_not_change_the_bits(self):
         self.save_model(Model("lstm", 16, 64, density=0.2))
         self.save_random("x.npy", (6, 2, 16))
