@@ -21,6 +21,21 @@ def masked_weights(weights: Sequence[Tensor], masks: Sequence[Tensor], masked: S
     return flat
 
 
+def check_packed(data: Tensor, batch_sizes: Tensor) -> None:
+    """Throws for batch_sizes that no packing of sequences gives; PyTorch's own padding writes where they say."""
+    if batch_sizes.dim() == 1 and batch_sizes.numel() > 0 and batch_sizes.dtype == torch.int64 and batch_sizes.is_cpu:
+        falls = bool((batch_sizes[1:] <= batch_sizes[:-1]).all()) and int(batch_sizes[-1]) >= 0
+        if falls and int(batch_sizes.sum()) == data.size(0):
+            return
+    more = ", ..." if batch_sizes.numel() > 8 else ""
+    found = ", ".join(map(str, batch_sizes.flatten()[:8].tolist())) + more
+    raise RuntimeError(
+        f"PackedSequence: batch_sizes are [{found}] ({batch_sizes.dtype}, shape {list(batch_sizes.shape)}, on "
+        f"{batch_sizes.device}): expected how many sequences each timestep has, int64 in the CPU's memory, none more "
+        f"than the one before, together the {data.size(0)} rows of data; pack_sequence and pack_padded_sequence make them"
+    )
+
+
 def run(
     x: Tensor,
     batch_sizes: Optional[Tensor],
@@ -37,6 +52,8 @@ def run(
     train: bool = False,
 ) -> Outputs:
     """torch.nn's forward: arguments as those of the operator sprnn::rnn."""
+    if batch_sizes is not None:
+        check_packed(x, batch_sizes)
     flat = masked_weights(weights, masks, masked)
     directions = num_layers * (2 if bidirectional else 1)
     bias = len(flat) // directions >= 4

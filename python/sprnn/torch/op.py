@@ -79,6 +79,7 @@ def _rnn(*arguments: Any) -> Outputs:
 
 def _padded(data: Tensor, batch_sizes: Tensor) -> Tuple[Tensor, Tensor]:
     """[T, B, I], and the length of each sequence."""
+    dense.check_packed(data, batch_sizes)
     return torch._VF._pad_packed_sequence(data, batch_sizes, False, 0.0, batch_sizes.size(0))
 
 

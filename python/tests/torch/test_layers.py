@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 from oracle import PAIRS, TOLERANCE, assert_same, constructor_matrix, flat, make_pair, states
-from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
 
 import sprnn.torch
 from sprnn.torch import sessions
@@ -56,7 +56,7 @@ def test_packed_sequences(kind, bidirectional, dense_runs):
         for packed in (pack_sequence(unsorted, enforce_sorted=False), pack_sequence(in_order)):
             for hx in (None, states(theirs, 4)):
                 found, expected = ours(packed, hx), theirs(packed, hx)
-                assert isinstance(found[0], torch.nn.utils.rnn.PackedSequence)
+                assert isinstance(found[0], PackedSequence)
                 assert_same(found, expected)
     assert not dense_runs
 
@@ -415,11 +415,24 @@ def test_bad_input_is_refused_as_torch_does(kind):
         with pytest.raises(type(expected.value)) as found:
             ours(value, state)
         assert len(str(found.value)) > 20
-    with pytest.raises(ValueError, match="lengths|sorted|decreasing|enforce_sorted"):
-        try:
-            pack_padded_sequence(x, torch.tensor([2, 4, 3]))
-        except RuntimeError as error:
-            raise ValueError(str(error)) from None
+
+
+@pytest.mark.parametrize("training", (False, True))
+@pytest.mark.parametrize("kind", PAIRS)
+def test_packed_sequences_that_no_packing_makes(kind, training):
+    """Lengths out of order, sizes that do not add up: PyTorch's padding would write past its end for some of them."""
+    _, layer = make_pair(kind, density=0.5)
+    layer.train(training)
+    forged = [[1, 2], [2, 2], [2, -1, 1], [2, -1, 2], [2, 0, 1], [2], [1, 1, 1, 1], [2, 1, 1, -1]]
+    for sizes in forged:
+        packed = PackedSequence(torch.randn(3, 7), torch.tensor(sizes))
+        text = re.escape(", ".join(map(str, sizes)))
+        with pytest.raises(RuntimeError, match=rf"batch_sizes are \[{text}\] .*expected .* the 3 rows of data"):
+            layer(packed)
+    for sizes, found in ((torch.tensor([2, 1], dtype=torch.int32), "int32"), (torch.tensor([2.0, 1.0]), "float32")):
+        with pytest.raises(RuntimeError, match=f"batch_sizes are .*{found}.*expected .*int64"):
+            layer(PackedSequence(torch.randn(3, 7), sizes))
+    assert layer(PackedSequence(torch.randn(3, 7), torch.tensor([2, 1])))[0].data.shape[0] == 3
 
 
 def test_messages_name_what_was_found():
