@@ -15,3 +15,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 def seeded():
     torch.manual_seed(0)
     torch.set_num_threads(2)
+
+
+@pytest.fixture
+def one_thread(seeded):
+    """For many small cases: two threads wait for each other in each operation, for long where cores are shared."""
+    torch.set_num_threads(1)

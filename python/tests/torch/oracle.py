@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 import torch
 
 import sprnn.torch
@@ -24,6 +25,13 @@ def constructor_matrix():
         for extra in extras:
             options = {"num_layers": layers, "bias": bias, "batch_first": batch_first, "bidirectional": bidirectional}
             yield kind, {**options, **extra}
+
+
+def over_the_constructor_matrix():
+    """Runs a test, which takes kind and options, once for each."""
+    cases = list(constructor_matrix())
+    ids = ["-".join([kind, *(f"{k}={v}" for k, v in options.items())]) for kind, options in cases]
+    return pytest.mark.parametrize(("kind", "options"), cases, ids=ids)
 
 
 def make_pair(kind, density=None, dtype=torch.float32, sizes=(7, 12), **options):

@@ -7,14 +7,11 @@ import re
 
 import pytest
 import torch
-from oracle import PAIRS, TOLERANCE, assert_same, constructor_matrix, flat, make_pair, states
+from oracle import PAIRS, TOLERANCE, assert_same, flat, make_pair, over_the_constructor_matrix, states
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
 
 import sprnn.torch
 from sprnn.torch import sessions
-
-MATRIX = list(constructor_matrix())
-IDS = ["-".join([kind, *(f"{k}={v}" for k, v in options.items())]) for kind, options in MATRIX]
 
 
 @pytest.fixture
@@ -28,7 +25,7 @@ def dense_runs(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize(("kind", "options"), MATRIX, ids=IDS)
+@over_the_constructor_matrix()
 def test_the_constructor_matrix(kind, options, dense_runs):
     theirs, ours = make_pair(kind, density=0.4, **options)
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -46,10 +43,9 @@ def test_the_constructor_matrix(kind, options, dense_runs):
     assert not dense_runs  # it was sprnn's engine
 
 
-@pytest.mark.parametrize("kind", PAIRS)
-@pytest.mark.parametrize("bidirectional", (False, True))
-def test_packed_sequences(kind, bidirectional, dense_runs):
-    theirs, ours = make_pair(kind, density=0.4, num_layers=2, bidirectional=bidirectional)
+@over_the_constructor_matrix()
+def test_packed_sequences(kind, options, dense_runs, one_thread):
+    theirs, ours = make_pair(kind, density=0.4, **options)
     unsorted = [torch.randn(n, 7) for n in (3, 6, 1, 6)]
     in_order = sorted(unsorted, key=len, reverse=True)
     with torch.no_grad():
@@ -96,19 +92,23 @@ def test_the_same_random_weights():
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_dropout_is_that_of_torch():
-    theirs, ours = make_pair("GRU", density=0.5, num_layers=3, dropout=0.5)
-    x = torch.randn(5, 2, 7)
-    theirs.train(), ours.train()
-    for enabled in (True, False):
-        with torch.set_grad_enabled(enabled):
-            torch.manual_seed(1)
-            expected = theirs(x)
-            torch.manual_seed(1)
-            assert_same(ours(x), expected)
-    theirs.eval(), ours.eval()
-    with torch.no_grad():
-        assert_same(ours(x), theirs(x))
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("bidirectional", (False, True))
+def test_dropout_is_that_of_torch(kind, bidirectional, one_thread):
+    theirs, ours = make_pair(kind, density=0.5, num_layers=3, dropout=0.5, bidirectional=bidirectional)
+    padded = torch.randn(5, 2, 7)
+    for x in (padded, pack_padded_sequence(padded, torch.tensor([3, 5]), enforce_sorted=False)):
+        theirs.train(), ours.train()
+        for enabled in (True, False):
+            with torch.set_grad_enabled(enabled):
+                torch.manual_seed(1)
+                expected = theirs(x)
+                torch.manual_seed(1)
+                assert_same(ours(x), expected)
+                assert not torch.equal(flat(ours(x))[0], flat(expected)[0])  # it drops
+        theirs.eval(), ours.eval()
+        with torch.no_grad():
+            assert_same(ours(x), theirs(x))
 
 
 def test_input_of_any_layout():

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from oracle import PAIRS, assert_same, make_pair, states
+from oracle import PAIRS, assert_same, flat, make_pair, over_the_constructor_matrix, states
+from torch.nn.utils.rnn import pack_sequence, pad_sequence
 
 import sprnn.torch
 
@@ -50,32 +51,38 @@ def test_gradients_of_gradients(kind, training):
             torch.testing.assert_close(f, e)
 
 
-@pytest.mark.parametrize("kind", PAIRS)
-@pytest.mark.parametrize("training", (True, False))
-def test_gradients_are_those_of_torch_on_masked_weights(kind, training):
-    theirs, ours = make_pair(kind, density=0.3, num_layers=2, bidirectional=True)
-    theirs.train(training), ours.train(training)
-    x = torch.randn(6, 3, 7, requires_grad=True)
+@over_the_constructor_matrix()
+def test_gradients_are_those_of_torch_on_masked_weights(kind, options, one_thread):
+    theirs, ours = make_pair(kind, density=0.3, **options)
+    sequences = [torch.randn(n, 7, requires_grad=True) for n in (2, 5, 3)]
+    padded = pad_sequence(sequences, batch_first=options["batch_first"]).detach().requires_grad_()
+    hx = states(ours, 3)
+    hx = hx if isinstance(hx, tuple) else (hx,)
+    for state in hx:
+        state.requires_grad_()
+    one = [state.detach()[:, 0].requires_grad_() for state in hx]
+    packed = pack_sequence(sequences, enforce_sorted=False)
 
-    def gradients(layer):
-        y, h = layer(x)
-        loss = (y**2).sum() + sum((s**3).sum() for s in (h if isinstance(h, tuple) else (h,)))
-        return torch.autograd.grad(loss, [x, *layer.parameters()])
+    # What forward takes, and what it is differentiated by beside the parameters.
+    calls = {
+        "no state": ((padded, None), [padded]),
+        "state": ((padded, hx if len(hx) > 1 else hx[0]), [padded, *hx]),
+        "unbatched": ((sequences[1], one if len(one) > 1 else one[0]), [sequences[1], *one]),
+        "packed": ((packed, hx if len(hx) > 1 else hx[0]), [*sequences, *hx]),
+    }
 
-    masks = ours.masks()
-    for name, found, expected in zip(["x", *dict(ours.named_parameters())], gradients(ours), gradients(theirs)):
-        kept = masks.get(name)
-        assert_same(found, expected if kept is None else torch.where(kept, expected, 0.0), 1e-4)
+    def gradients(layer, arguments, inputs):
+        y, h = layer(*arguments)
+        loss = (flat(y)[0] ** 2).sum() + sum((s**3).sum() for s in flat(h))
+        return torch.autograd.grad(loss, [*inputs, *layer.parameters()], retain_graph=True)
 
-
-def test_gradients_of_packed_sequences():
-    theirs, ours = make_pair("LSTM", density=0.3)
-    sequences = [torch.randn(n, 7) for n in (2, 5)]
-    packed = torch.nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False)
+    masks = [None if name not in ours.masks() else ours.masks()[name] for name, _ in ours.named_parameters()]
     for training in (True, False):
-        ours.train(training)
-        found = torch.autograd.grad(ours(packed)[0].data.sum(), ours.bias_ih_l0)
-        assert_same(found, torch.autograd.grad(theirs(packed)[0].data.sum(), theirs.bias_ih_l0), 1e-4)
+        theirs.train(training), ours.train(training)
+        for arguments, inputs in calls.values():
+            found, expected = (gradients(layer, arguments, inputs) for layer in (ours, theirs))
+            kept = [*[None] * len(inputs), *masks]
+            assert_same(found, [e if k is None else torch.where(k, e, 0.0) for e, k in zip(expected, kept)], 1e-4)
 
 
 def train(layer, optimizer, steps, after=lambda: None):
