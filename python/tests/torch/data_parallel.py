@@ -22,7 +22,8 @@ def main(folder):
     parallel = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.Adam(parallel.parameters(), 0.02)
     schedule = sprnn.torch.GradualPruning(parallel, 0.2, start=2, end=8, frequency=2, initial_density=0.8)
-    losses = []
+    same_for_all = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(7))
+    losses, own_losses = [], []
     for _ in range(12):
         x = torch.randn(4, 5, 6)  # of this rank's own
         optimizer.zero_grad()
@@ -33,12 +34,17 @@ def main(folder):
         total = loss.detach().clone()
         torch.distributed.all_reduce(total)
         losses.append(total.item())
+        parallel.eval()
+        with torch.no_grad():  # of this process's own weights and masks: nothing is reduced
+            own_losses.append((model(same_for_all)[0] - 0.2).square().mean().item())
+        parallel.train()
     parallel.eval()
     with torch.no_grad():
         y = parallel(torch.ones(1, 5, 6))[0][0]
     layer = model[1]
     result = {
         "losses": losses,
+        "own losses": own_losses,
         "masks": {name: mask.tolist() for name, mask in layer.masks().items()},
         "weights": {name: value.tolist() for name, value in layer.state_dict().items()},
         "density": layer.density(),
