@@ -190,21 +190,44 @@ def test_the_end_is_reached_off_the_frequency():
     assert layer.density()["weight_hh_l0"] == 0.25
 
 
-def test_masks_only_shrink_and_hold():
-    _, layer = make_pair("LSTM")
+def tiles(mask, pattern):
+    """[tiles, entries of one]: what a pattern keeps or prunes as a whole; for "row" the rows, of one count."""
+    gates = mask.reshape(4, -1, mask.size(1))
+    if pattern == "block:4x1":
+        return gates.unflatten(1, (-1, 4)).transpose(2, 3).reshape(-1, 4)
+    if pattern == "unit:2x1":
+        return gates.unflatten(1, (-1, 2)).permute(1, 3, 0, 2).reshape(-1, 8)
+    return mask if pattern == "row" else mask.reshape(-1, 1)
+
+
+@pytest.mark.parametrize("pattern", ("unstructured", "row", "global", "block:4x1", "unit:2x1"))
+def test_masks_only_shrink_and_hold(pattern):
+    _, layer = make_pair("LSTM", num_layers=2)
     layer.train()
-    schedule = sprnn.torch.GradualPruning(layer, 0.1, end=20, frequency=5)
+    schedule = sprnn.torch.GradualPruning(layer, 0.1, end=20, frequency=5, input_density=0.3, pattern=pattern)
     kept = []
 
     def after():
         schedule.step()
-        mask = layer.masks()["weight_hh_l0"].clone()
-        assert not layer.weight_hh_l0[~mask].any()
-        assert not kept or not (mask & ~kept[-1]).any()
-        kept.append(mask)
+        masks = {name: mask.clone() for name, mask in layer.masks().items()}
+        for name, mask in masks.items():
+            assert not getattr(layer, name)[~mask].any()
+            assert not kept or not (mask & ~kept[-1][name]).any()
+            counts = tiles(mask, pattern).sum(1)
+            whole = (counts == counts[0]) if pattern == "row" else (counts == 0) | (counts == tiles(mask, pattern).size(1))
+            assert whole.all()
+        kept.append(masks)
 
     train(layer, torch.optim.Adam(layer.parameters(), 0.05), 25, after)
-    assert layer.density()["weight_hh_l0"] == pytest.approx(0.1, abs=0.01)
+    for name in kept[-1]:  # pruned five times; the last two densities may round to the same
+        assert len({int(masks[name].sum()) for masks in kept}) >= 4
+    for kind, density in (("weight_hh", 0.1), ("weight_ih", 0.3)):
+        groups = [[mask] for name, mask in kept[-1].items() if name.startswith(kind)]
+        groups = [sum(groups, [])] if pattern == "global" else groups  # one density for all
+        for group in groups:
+            wanted, found = density * sum(m.numel() for m in group), sum(int(m.sum()) for m in group)
+            rounded = group[0].size(0) if pattern == "row" else tiles(group[0], pattern).size(1)
+            assert abs(found - wanted) <= rounded / 2
 
 
 def test_a_schedule_at_density_1_masks_nothing():
