@@ -1,5 +1,9 @@
 """What the tests share: random models, and their equations in NumPy float64."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 
 GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
@@ -84,3 +88,23 @@ def run(cell, arrays, x, h0=None, c0=None, lengths=None):
 
 def rel_error(found, expected):
     return np.linalg.norm(np.asarray(found, np.float64) - expected) / np.linalg.norm(expected)
+
+
+def peak_growth(prepare, call):
+    """Bytes by which the most memory that a process of its own has held grows in `call`, lines of Python after `prepare`.
+
+    Not of this process, where memory that an earlier test gave back would do; nor getrusage's, which begins with the
+    peak of the process that started it.
+    """
+    program = f"""
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+{prepare}
+before = peak()
+{call}
+print(peak() - before)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout.splitlines()[-1])
