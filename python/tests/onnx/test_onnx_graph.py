@@ -234,6 +234,29 @@ def test_an_engine_that_has_not_the_variant_refuses_by_name():
         graph.run(inputs)
 
 
+@pytest.mark.skipif(not sprnn.devices()["cuda"], reason="sprnn sees no GPU, on which ONNX's variants are refused")
+def test_a_gpu_refuses_the_variant_and_auto_goes_to_the_cpu():
+    inputs = lstm_inputs()
+    del inputs["P"]
+    weights = ["W", "R", "B"]
+    given = {name: array for name, array in inputs.items() if name not in weights}
+    clipped, plain = lstm(weights, inputs=inputs, clip=1.0), lstm(weights, inputs=inputs)
+
+    with pytest.raises(NotImplementedError, match=r"LSTM 'cell': engine cuda: has no lstm\(clip=1\) cell"):
+        sprnn.onnx.load(clipped, engine="cuda").run(given)
+
+    graph = sprnn.onnx.load(clipped)
+    expected = sprnn.onnx.load(clipped, engine="reference").run(given)
+    np.testing.assert_allclose(graph.run(given)["Y"], expected["Y"], rtol=1e-5, atol=1e-6)
+    assert [session.engine for session in graph._steps[0].layer._sessions.values()] == ["cpu"]
+    assert "not for this machine's GPU: engine cuda has no lstm(clip=1) cell" in graph.explain()
+
+    graph = sprnn.onnx.load(plain)  # which the GPU does run
+    graph.run(given)
+    assert [session.engine for session in graph._steps[0].layer._sessions.values()] == ["cuda"]
+    assert "not for this machine's GPU" not in graph.explain()
+
+
 # ---- Refusals
 
 
