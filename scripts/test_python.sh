@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tests the Python package (results in build/results/python*.xml, JUnit):
 #   all layers with the environment `full` of scripts/python_env.sh, where the wheel of scripts/wheel.sh is installed;
+#   the wheel in a new environment with NumPy alone, as a user has it;
 #   the torch and ONNX layers once more on a module with the address and undefined-behaviour sanitizers (the arrays layer
 #   has that in `make test`);
 #   the arrays layer on each interpreter of SPRNN_PYTHONS, by default python3.10 to python3.13.
@@ -34,6 +35,23 @@ if "$env" -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl; 
   pytest $env python python/tests
 else
   failed python "the wheel cannot be installed"
+fi
+
+echo "python: the wheel in a new environment"
+new=build/env/new
+log=build/new-environment.log
+layer='
+import importlib.util, numpy as np, sprnn
+assert not any(map(importlib.util.find_spec, ("torch", "onnx", "nanobind"))), "the environment is not new"
+weights = {"weight_ih_l0": np.ones((4, 3), np.float32), "weight_hh_l0": np.zeros((4, 4), np.float32)}
+y = sprnn.Model(weights, "tanh").session()(np.ones((2, 3), np.float32))
+assert y.shape == (2, 4) and np.allclose(y, np.tanh(3)), y
+'
+rm -rf "$new"
+if ! { /usr/bin/python3 -m venv "$new" && "$new/bin/python" -m pip install --quiet build/wheel/*.whl &&
+       "$new/bin/python" -I -c "$layer"; } </dev/null >"$log" 2>&1; then
+  tail -n 5 "$log" >&2
+  failed python-new "the wheel does not run in a new environment with NumPy alone (all messages are in $log)"
 fi
 
 # The interpreter has no sanitizer, so its runtime is loaded first, and libstdc++ with it so that exceptions are caught.
