@@ -2,7 +2,8 @@
 """What a call with a single timestep costs from Python beside the same call from C++: python_call.py
 
 One unidirectional LSTM layer after the other, batch 1, cpu engine, both sides in turns on the same packed model; the
-medians of both, in microseconds. Needs the package (PYTHONPATH=build/python) and the program build/bin/one_step.
+medians of both, in microseconds. "more" is the median of what it took more in the same turn, in brackets the
+quartiles. Needs the package (PYTHONPATH=build/python) and the program build/bin/one_step.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sprnn
 
 # hidden = input size, density, threads, calls timed together
 CASES = [(16, 1.0, 1, 10000), (128, 0.5, 1, 2000), (256, 0.1, 1, 1000), (1024, 0.1, 2, 200)]
-ROUNDS = 15
+ROUNDS = 41
 BATCHES = 15
 
 
@@ -54,6 +55,12 @@ def from_python(model, threads, calls, write_to):
     return statistics.median(microseconds)
 
 
+def more(calls, cpp):
+    """Median and quartiles of the differences of the turns: what slows one turn slows both of its sides."""
+    lower, median, upper = statistics.quantiles([a - b for a, b in zip(calls, cpp)], n=4)
+    return f"{median:.2f} ({lower:.2f} to {upper:.2f})"
+
+
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,10 +82,11 @@ def main():
                 )
                 for _ in range(ROUNDS)
             ]
-        cpp, call, call_out = map(statistics.median, zip(*rounds))
+        cpp, call, call_out = zip(*rounds)
         print(
-            f"| {hidden} | {density:.0%} | {threads} | {cpp:.2f} | {call:.2f} | {call - cpp:.2f} | {call_out:.2f} "
-            f"| {call_out - cpp:.2f} |"
+            f"| {hidden} | {density:.0%} | {threads} | {statistics.median(cpp):.2f} | {statistics.median(call):.2f} "
+            f"| {more(call, cpp)} | {statistics.median(call_out):.2f} | {more(call_out, cpp)} |",
+            flush=True,
         )
 
 
