@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tests the Python package (results in build/results/python*.xml, JUnit):
 #   all layers with the environment `full` of scripts/python_env.sh, where the wheel of scripts/wheel.sh is installed;
+#   what the ONNX layer does where there is a GPU, on the emulated one of `make test` where that has made it;
 #   the wheel in a new environment with NumPy alone, as a user has it;
 #   the torch and ONNX layers once more on a module with the address and undefined-behaviour sanitizers (the arrays layer
 #   has that in `make test`);
@@ -33,6 +34,11 @@ env=build/env/full/bin/python
 if "$env" -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl; then
   echo "python: all layers, from the wheel"
   pytest $env python python/tests
+  if [ -e build/emulator/libcuda.so.1 ]; then
+    echo "python: the ONNX layer where there is a GPU, on the emulated one"
+    LD_LIBRARY_PATH=$PWD/build/emulator SPRNN_CACHE_DIR=$PWD/build/emulator/cache \
+      pytest $env python-emulated python/tests/onnx/test_onnx_graph.py -k a_gpu
+  fi
 else
   failed python "the wheel cannot be installed"
 fi
