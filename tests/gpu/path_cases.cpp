@@ -105,6 +105,12 @@ std::vector<Path> paths() {
     add("two planes", spec(lstm_cell(), bf16), {.group_batch = 11}, 11);
     add("three planes, groups", spec(gru_cell(), fp16), {.groups = 2, .group_batch = 20}, 40);
     add("grid barrier", spec(lstm_cell(), fp16), {.stamps = false});
+    if (wishes.strategy != GpuStrategy::vector_mma) {
+      // Behind the last unit, and beside the last step of a warp: padding.cuh.
+      add("words of no unit, one entry", sized(100, lstm_cell(), fp16), {.warps = 8}, 1);
+      add("words of no unit, two entries", sized(100, gru_cell(), bf16), {.warps = 8}, 2);
+      add("words of no unit, 8 entries", sized(150, tanh_cell(), fp16), {.warps = 8}, 8);
+    }
     if (wishes.strategy == GpuStrategy::sparse_mma) {
       const auto add_rest = [&](std::string_view what, const ModelSpec& of, GpuWishes more,
                                 std::int64_t batch, const char* group = "mma",
@@ -124,6 +130,8 @@ std::vector<Path> paths() {
       add_rest("stamped", spec(gru_cell(), fp16), {}, 3);
       add_rest("tags for 8 entries", spec(relu_cell(), bf16), {.group_batch = 8}, 8);
       add_rest("grid barrier, one entry", spec(lstm_cell(), fp16), {.stamps = false}, 1);
+      add_rest("words of no unit, two entries", sized(100, lstm_cell(), fp16), {.warps = 8}, 2);
+      add_rest("words of no unit, 8 entries", sized(100, gru_cell(), bf16), {.warps = 8}, 8);
       add_rest("streamed weights", sized(400, tanh_cell(), fp16), {.warps = 4}, 3);
       add_rest("streamed weights, some kept", sized(400, tanh_cell(), fp16), {.warps = 4}, 4);
       add_rest("fence", spec(lstm_cell(), fp16), {.fence = true}, 5);
@@ -189,6 +197,7 @@ std::vector<Path> paths() {
       add_mixed("two tiles", sized(500, tanh_cell(), bf16), 8, 11, 45056);
       add_mixed("four tiles", sized(256, lstm_cell(), fp16), 4, 12, 65536);
       add_mixed("four tiles", sized(250, lstm_cell(), bf16), 8, 16, 65536);
+      add_mixed("words of no unit", sized(400, tanh_cell(), fp16), 8, 16, 36864);
       add_mixed("some kept", sized(512, tanh_cell(), fp16), 8, 16, 45056, 200000);
     }
     all.push_back({"mma",

@@ -11,6 +11,7 @@
 #include "held_quads.cuh"
 #include "held_slice.cuh"
 #include "mma.cuh"
+#include "padding.cuh"
 #include "ring.cuh"
 
 template <class M, Word W>
@@ -44,7 +45,11 @@ class HeldExchange : public HeldSlice<M> {
       // No column reads what lies behind the last step: units that there are not.
       const int column_warp = unit / 16 / Quads::all_steps;
       const bool publishes = entry % 4 == 0 && entry < entries && column_warp < M::column_warps;
-      published_[i] = publishes ? own + Quads::word_at(column_warp, unit % (16 * Quads::all_steps), b) : -1;
+      const int word = publishes ? Quads::word_at(column_warp, unit % (16 * Quads::all_steps), b)
+                                 : Padded::of_thread(role.cta, i, [](int warp, int unit, int b, bool behind_held) {
+                                     return behind_held ? Quads::word_behind_held(warp, unit, b) : Quads::word_at(warp, unit, b);
+                                   });
+      published_[i] = word < 0 ? -1 : own + word;
     }
   }
 
@@ -212,18 +217,17 @@ class HeldExchange : public HeldSlice<M> {
   // Publishes the entries that this thread owns as state number `step`. By all threads that share out the slice, which must
   // have met since the last product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
-    return ring_.publish(step, bits, published_, words_, slot_at(step));
+    return ring_.publish(step, bits, published_, words_, slot_at(step), Padded::published && Padded::words > 0);
   }
 
  private:
   using Codec = Ring<W>;
+  using Padded = Padding<M, W>;
   static constexpr bool can_flag = W == Word::stamp && Codec::flags_nan;  // a bounded value is a NaN or finite
   static constexpr int all_held = Quads::planes * Quads::held;
   static constexpr int polls_at_once = at_least_one(POLLS_AT_ONCE < all_held ? POLLS_AT_ONCE : all_held);
   static constexpr int published_units = CTAS * M::Image::units_a_cta;
-  static constexpr bool all_published = published_units >= M::column_warps * Quads::all_steps * 16 &&
-                                        Quads::held_steps % Quads::parts == 0 && Quads::streamed_steps % Quads::parts == 0 &&
-                                        Quads::entries * Quads::planes == GROUP_BATCH;
+  static constexpr bool all_published = Padded::published;
 
   __device__ __forceinline__ static int words_of(int steps) { return steps <= 0 ? 0 : divide_up(steps, Quads::parts); }
   __device__ __forceinline__ bool has_entry(int plane) const {

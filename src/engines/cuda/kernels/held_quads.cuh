@@ -39,9 +39,19 @@ struct HeldQuads {
   __device__ __forceinline__ static int lane_of(int entry, int part, int four) { return (part * entries + entry) * 4 + four; }
   // Of a batch entry and of four units of a column warp, the first of which is its `unit`th: in 64-bit words of a slot.
   __device__ __forceinline__ static int word_at(int column_warp, int unit, int b) {
-    const int step = unit / 16, place = place_in_quad(step);
-    const int quad = (column_warp * planes + b / 8) * a_plane + quad_of(step);
-    return 2 * (quad * 32 + lane_of(b % 8, place % parts, unit % 16 / 4)) + place / parts;
+    const int step = unit / 16;
+    return word_at(column_warp, quad_of(step), place_in_quad(step), unit % 16 / 4, b);
+  }
+  // The same of a unit that the last held words have room for, behind the held steps.
+  __device__ __forceinline__ static int word_behind_held(int column_warp, int unit, int b) {
+    const int step = unit / 16;
+    return word_at(column_warp, step / steps, step % steps, unit % 16 / 4, b);
+  }
+
+ private:
+  __device__ __forceinline__ static int word_at(int column_warp, int quad, int place, int four, int b) {
+    const int at = (column_warp * planes + b / 8) * a_plane + quad;
+    return 2 * (at * 32 + lane_of(b % 8, place % parts, four)) + place / parts;
   }
 };
 

@@ -24,7 +24,7 @@ struct LateOrder {
   }
 
   // Fragments that are on their way from shared memory, for which registers are scarce where each word has to be asked whether
-  // somebody publishes it.
-  static constexpr bool all_published = CTAS * M::Image::units_a_cta >= M::column_warps * M::steps * 16;
-  static constexpr int fragments_ahead = M::tiles * M::Image::planes < 20 || all_published ? 2 : 1;
+  // somebody publishes it: padding.cuh.
+  static constexpr bool full_planes = GROUP_BATCH % 8 == 0;
+  static constexpr int fragments_ahead = M::tiles * M::Image::planes < 20 || full_planes ? 2 : 1;
 };

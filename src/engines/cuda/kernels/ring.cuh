@@ -106,13 +106,15 @@ class Ring {
   }
 
   // Publishes state number `step`, of which this thread has `bits`: words that four neighbouring threads have, each stored by
-  // the first of them `at[i]` words behind the slot; -1: none. False: this CTA has given up, and nothing is published.
+  // the first of them `at[i]` words behind the slot; -1: none. `padded`: another of them may store one of zeros
+  // (padding.cuh). False: this CTA has given up, and nothing is published.
   template <int N>
-  __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[N], const int (&at)[N], RingWords ring, int slot) {
+  __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[N], const int (&at)[N], RingWords ring, int slot, bool padded) {
     const bool gave_up = this->gave_up(step);  // waited for together with the first shuffle
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      const u64 word = join(bits[i]);
+      u64 word = join(bits[i]);
+      if (padded && threadIdx.x % 4 != 0) word = 0;
       if (at[i] < 0 || gave_up) continue;
       const RingWords to = ring + (at[i] + slot);
       // exchange: publish-held

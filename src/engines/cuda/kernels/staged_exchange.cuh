@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arguments.cuh"
+#include "padding.cuh"
 #include "ring.cuh"
 #include "staged_columns.cuh"
 
@@ -30,8 +31,10 @@ class StagedExchange : public HeldSlice<M> {
       // No column reads what lies behind the last step: units that there are not.
       const int column_warp = unit / Image::columns;
       const bool publishes = entry % 4 == 0 && entry < Slice::entries && column_warp < M::column_warps;
-      const int word = column_warp * 64 * Quads::a_lane + Image::word_at(unit % Image::columns, Slice::batch_of(entry));
-      published_[i] = publishes ? own + word : -1;
+      const auto word_at = [](int warp, int unit, int b, bool) { return warp * 64 * Quads::a_lane + Image::word_at(unit, b); };
+      const int word = publishes ? word_at(column_warp, unit % Image::columns, Slice::batch_of(entry), false)
+                                 : Padded::of_thread(role.cta, i, word_at);
+      published_[i] = word < 0 ? -1 : own + word;
     }
   }
 
@@ -138,21 +141,19 @@ class StagedExchange : public HeldSlice<M> {
   // Publishes the entries that this thread owns as state number `step`. By all threads, which must have met since the last
   // product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
-    return ring_.publish(step, bits, published_, words_, slot_at(step));
+    return ring_.publish(step, bits, published_, words_, slot_at(step), Padded::published && Padded::words > 0);
   }
 
  private:
   using Codec = Ring<W>;
+  using Padded = Padding<M, W>;
   static constexpr bool can_flag = W == Word::stamp && Codec::flags_nan;  // a bounded value is a NaN or finite
   static constexpr int polls_at_once = POLLS_AT_ONCE < Quads::a_lane ? POLLS_AT_ONCE : Quads::a_lane;
   static constexpr int published_units = CTAS * M::Image::units_a_cta;
-  static constexpr bool whole_blocks = published_units >= M::column_warps * Image::columns &&
-                                       (Image::unit_words || Quads::entries == GROUP_BATCH) &&
-                                       Quads::all_steps % Quads::parts == 0;
 
   // Whether somebody publishes word `w` of a lane's quad.
   __device__ __forceinline__ bool has(int quad, int w) const {
-    if constexpr (whole_blocks) return Image::has(quad, w);
+    if constexpr (Padded::published) return Image::has(quad, w);
     return w < Quads::words && Image::units_behind(quad, w) < units_left_;
   }
   __device__ __forceinline__ static bool is_there(const Quad& quad, u32 step, bool has_second) {
