@@ -9,15 +9,14 @@ namespace sprnn::gather {
 
 namespace {
 
-// A pass over the rows ends in shuffles that little hides: 0.08 to 0.2 for each further one of tanh 2304 and
-// LSTM 4096.
-constexpr double pass_us = 0.13;
-// The barriers cost more with more warps, and each sum that a thread of the cell update collects. Both are
-// less than what two plans that differ in nothing else may differ by (0.1), since polls meet the words sooner
-// or later.
+// What the product takes whatever the number of pairs, fitted together with the exchange (gpu_cost.cpp): a
+// further pass over the rows, whose shuffles the next one's loads hide; each sum that a thread of the cell
+// update collects; warps that meet; and each time that twice as many lanes share a row, a shuffle.
+constexpr double pass_us = 0.03;
+constexpr double part_us = 0.0065;
 constexpr int cheap_warps = 8;
-constexpr double warp_us = 0.006;
-constexpr double part_us = 0.005;
+constexpr double warp_us = 0.007;
+constexpr double shuffle_us = 0.02;
 
 // Issue slots a pair, from the assembly: 1 to extract the offset, a load a word, 1 to widen the value unless
 // sums are in half precision; then for 4 entries 3 in half precision (2 fused multiply-adds, the sums'
@@ -62,7 +61,7 @@ double product_cost(const GpuPlan& plan, const MatrixLayout& matrix, bool bank_o
   const double streamed = static_cast<double>(matrix.block_words(Place::l2)) * 4.0 * plan.ctas;
   const double fixed = pass_us * static_cast<double>(matrix.passes.size() - 1) +
                        part_us * matrix.parts * matrix.gates +
-                       warp_us * std::max(0, plan.warps - cheap_warps);
+                       warp_us * std::max(0, plan.warps - cheap_warps) + shuffle_us * std::log2(matrix.lanes);
   return cycles / (gpu.clock_ghz * 1e3) + gpu::streaming_cost(plan, streamed, gpu) +
          fixed * gpu::measured_clock_ghz / gpu.clock_ghz;
 }

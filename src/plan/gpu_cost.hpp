@@ -9,6 +9,9 @@ namespace sprnn::gpu {
 // on other devices: not measured there.
 inline constexpr double measured_clock_ghz = 1.98;
 
+// Whether whole groups fill the sides of the L2, each within one (engines/cuda/placement.hpp).
+[[nodiscard]] bool sides_hold(const GpuPlan& plan, const GpuDescription& gpu);
+
 // Of one pass over the batch: a vector of `positions` units, from a CTA's own store to the end of staging;
 // `held`: of one that warps hold as it comes.
 [[nodiscard]] double exchange_cost(const GpuPlan& plan, std::int64_t positions, ExchangeWord word,

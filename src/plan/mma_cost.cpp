@@ -39,12 +39,15 @@ constexpr double late_sparse = 1.23;                    // LSTM 2304 and GRU 256
 // Unrolled: 18 plans of LSTM 1024 to 2304, GRU 1024 and 2560 and tanh 2304 to 5632 at batch 12 to 32, of 8,
 // 12 and 16 warps, all within 8 % (H200, 2026-11-30). What the L2 is not asked to keep comes from memory
 // besides, to each group: LSTM 3072, batch 16, one group, 10.7 us.
+constexpr double unrolled_partial_us = 0.3;  // of planes that are not full: LSTM 1900, batch 20, 4.6 us
 constexpr double unrolled_rate = 2.63, unrolled_quad_us = 0.17, unrolled_sums_us_a_tile_and_entry = 0.0074;
 // The warps' sums through shared memory, and their barrier.
 constexpr double dense_sums_us = 0.41, dense_sums_us_a_tile_and_entry = 0.0051;
-constexpr double gathered_sums_us = 0.04, gathered_sums_us_a_tile = 0.07;
+constexpr double gathered_sums_us = 0.166, gathered_sums_us_a_tile = 0.07;
 // Of warps beyond 8: LSTM 1024 takes 1.27 us with 8, 1.29 with 12 and 1.39 to 1.54 with 16.
 constexpr double us_a_warp_more = 0.01;
+// vector-mma: LSTM 2304 with 8 warps 1.98 us, with 12 2.03; LSTM 1227 with 16 1.81 (H200).
+constexpr double gathered_us_a_warp_more = 0.03;
 
 // A warp that has a scheduler to itself waits for each step's products and shuffles: tanh 1536, batch 1, 24
 // steps of 4 warps 1.26 us, 12 of 8 warps 1.13; not yet with 16 steps (LSTM 1024, batch 1, 1.13, with 8
@@ -59,6 +62,9 @@ constexpr int narrow_ctas = 8;
 constexpr double counted_us_a_word = 0.001, few_words = 384.0;
 constexpr double counted_us_a_word_of_warp = 0.022, few_words_of_warp = 8.0;
 constexpr double whole_us = 0.11, whole_us_a_step = 0.0004, whole_us_a_product = 0.001;
+// Two tiles or more of two entries, in 10 and more CTAs: LSTM and GRU 296 to 512 took 0.13 us longer than
+// with one entry or with four, where words are few (27 plans; with 5 CTAs 0.03; why was not found).
+constexpr double whole_two_entries_us = 0.13;
 // A step of sparse weights reads twice the state, in words of half the size.
 constexpr double whole_sparse_us_a_step = 0.0019, whole_sparse_us_a_product = 0.0012,
                  whole_sparse_us_a_further_entry = 0.002;
@@ -67,13 +73,17 @@ constexpr double whole_sparse_us_a_step = 0.0019, whole_sparse_us_a_product = 0.
 // at once, so that neither hides the other's waiting. 25 layers, LSTM 1024 to 4096, GRU 2560 to 4096 and tanh
 // 2304 to 8192 at 10 to 50 % and batch 1 to 8 on an H200, 2026-11-29: all within 10 %. Weights that the L2 is
 // asked to keep come while the others are awaited from memory.
-constexpr double staged_bytes_a_us = 115e3, rest_of_gather = 1.6, rest_us = 0.13;
+constexpr double staged_bytes_a_us = 115e3, rest_of_gather = 1.5, rest_us = 0.04;
 constexpr double staged_shared_in_front = 0.32, staged_l2_in_front = 0.44;
 constexpr double few_kept_save = 0.38, not_kept = 2.0, many_kept_save = 1.92;
 
-// Where the state is large and its product short, what the L2 gives bounds the exchange: tanh 3520, batch 8
-// and 16, 3.0 and 5.5 us, GRU 1301, batch 32, 3.3 (H200).
-constexpr double held_us = 0.1, held_rate = 0.75;
+// Where the state is large and its product short, what the L2 gives bounds the exchange: tanh 3500 and 3520,
+// batch 8, 2.5 and 2.6 us (H200).
+constexpr double held_rate = 0.95;
+// Groups each on one side of the L2, all weights in registers: LSTM 804, 880, 896 and 1024, batch 4 to 16,
+// LSTM 761 and GRU 746, 0.04 to 0.2 us less than a state of 4 to 16 KiB takes otherwise; batch 32, 32 KiB,
+// 0.14 (H200).
+constexpr double registers_on_one_side_us_a_kib = 0.01, registers_most_kib = 16.0;
 
 // A relu's words have no flag: each that a thread has is looked through for a NaN or an infinity; with whole
 // rows each sum. 177 to 3497 units, batch 2 to 24 (H200).
@@ -106,8 +116,11 @@ double late_product(const MmaPlan& plan, const MatrixLayout& matrix, const Cell&
     const double passing =
         streams_near(matrix, gpu) ? 0.0 : 1.0 - static_cast<double>(plan.kept_steps) / plan.steps.l2;
     const double from_memory = passing * weights * plan.ctas * plan.groups;
+    const double partial = plan.group_batch % plane_entries != 0 ? unrolled_partial_us : 0.0;
     return bytes / (unrolled_rate * rate) + from_memory / (gpu.memory_gbytes_per_s * 1e3) +
-           (quads * unrolled_quad_us + dense_sums(plan, matrix, unrolled_sums_us_a_tile_and_entry)) * slower;
+           (partial + quads * unrolled_quad_us +
+            dense_sums(plan, matrix, unrolled_sums_us_a_tile_and_entry)) *
+               slower;
   }
   const double us =
       bytes / (late_rate * rate) +
@@ -143,7 +156,9 @@ double product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescrip
   if (plan.gathered) {
     const double state = warps * 2.0 * matrix.image.planes * steps * tiles;
     return std::max(tensor, state + weights) / clock + streaming +
-           (gathered_sums_us + gathered_sums_us_a_tile * tiles) * slower;
+           (gathered_sums_us + gathered_sums_us_a_tile * tiles +
+            gathered_us_a_warp_more * std::max(0.0, warps - 8.0)) *
+               slower;
   }
   const bool alone = plan.warps <= schedulers && !plan.sparse;
   const double waiting = alone ? us_a_step_alone * std::max(0.0, steps - few_steps_alone) : 0.0;
@@ -167,7 +182,9 @@ double whole_product(const MmaPlan& plan, const MatrixLayout& matrix, const GpuD
       plan.sparse ? whole_sparse_us_a_step + whole_sparse_us_a_further_entry * (plan.group_batch - 1)
                   : whole_us_a_step;
   const double a_product = plan.sparse ? whole_sparse_us_a_product : whole_us_a_product;
-  return (whole_us + (a_step + a_product * matrix.tiles_a_warp()) * steps * planes) *
+  const bool two_entries = plan.group_batch == 2 && matrix.tiles_a_warp() > 1 && plan.ctas > narrow_ctas;
+  return (whole_us + (two_entries ? whole_two_entries_us : 0.0) +
+          (a_step + a_product * matrix.tiles_a_warp()) * steps * planes) *
              gpu::measured_clock_ghz / gpu.clock_ghz +
          shared_in_front * wavefronts(plan, matrix) / (gpu.clock_ghz * 1e3);
 }
@@ -185,8 +202,7 @@ double looking_for_nonfinite(const MmaPlan& plan, const MatrixLayout& matrix, bo
 double held_exchange(const MmaPlan& plan, const MatrixLayout& matrix, const GpuDescription& gpu) {
   const auto state = static_cast<double>(2 * matrix.image.positions * plan.group_batch);
   const double bytes = state - 4.0 * static_cast<double>(matrix.block_words(Place::l2));
-  return held_us * gpu::measured_clock_ghz / gpu.clock_ghz +
-         plan.groups * plan.ctas * bytes / (held_rate * gpu.l2_gbytes_per_s * 1e3);
+  return plan.groups * plan.ctas * bytes / (held_rate * gpu.l2_gbytes_per_s * 1e3);
 }
 
 // Of the non-zeros beyond two of four: the warps stage the state, meet, and gather.
@@ -210,8 +226,14 @@ std::vector<CostPart> cost(const MmaPlan& plan, const Problem& problem, const Di
   double exchange = counted ? counted_exchange(plan, layout.w_hh, gpu)
                             : gpu::exchange_cost(plan, late ? 0 : positions, plan.exchange_word,
                                                  problem.dtype, gpu, !plan.gathered);
-  if (!plan.gathered && !plan.in_cluster && !late && !layout.rest)
+  if (!plan.gathered && !plan.in_cluster && !late && !layout.rest) {
+    if (plan.steps.shared + plan.steps.l2 == 0 && gpu::sides_hold(plan, gpu)) {
+      const double kib = static_cast<double>(positions * plan.group_batch * 2) / 1024.0;
+      exchange -= registers_on_one_side_us_a_kib * std::min(kib, registers_most_kib) *
+                  gpu::measured_clock_ghz / gpu.clock_ghz;
+    }
     exchange = std::max(exchange, held_exchange(plan, layout.w_hh, gpu));
+  }
   double in_product = counted ? whole_product(plan, layout.w_hh, gpu)
                       : late  ? late_product(plan, layout.w_hh, direction.cell, gpu)
                               : product(plan, layout.w_hh, gpu);

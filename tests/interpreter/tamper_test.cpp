@@ -56,10 +56,14 @@ Device cramped_gpu() {
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const DType dtype : {DType::fp16, DType::bf16, DType::fp32}) {
-    all.emplace_back(
-        ModelSpec{.cell = gru_cell(), .dtype = dtype, .input = 6, .hidden = 40, .density = 0.6},
-        cramped_gpu(),
-        GpuWishes{.strategy = GpuStrategy::gather, .warps = 4, .lanes = 1, .w_ih = InputStorage::csr});
+    all.emplace_back(ModelSpec{.cell = gru_cell(), .dtype = dtype, .input = 6, .hidden = 40, .density = 0.6},
+                     cramped_gpu(),
+                     GpuWishes{.strategy = GpuStrategy::gather,
+                               .groups = 2,
+                               .ctas = 1,
+                               .warps = 4,
+                               .lanes = 1,
+                               .w_ih = InputStorage::csr});
     const ModelSpec projected{
         .cell = lstm_cell(), .dtype = dtype, .input = 6, .hidden = 19, .projection = 11, .density = 0.6};
     all.emplace_back(projected, tiny_gpu(), GpuWishes{.w_ih = InputStorage::dense});

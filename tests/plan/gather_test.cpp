@@ -60,32 +60,44 @@ double part(const DirectionPlan& plan, std::string_view name) {
   return 0.0;
 }
 
-// A guard against drift, not a proof: some of these rows gave the model its constants.
-// Engine cuda on an H100, 2026-11-22, recurrent part by slope, the planner's own choices.
+// A guard against drift, not a proof: some of these rows gave the model its constants. Engine cuda, recurrent
+// part by slope, the planner's own choices: first an H200, 2026-11-30, then an H100, 2026-11-22, of kernels
+// that have become up to a tenth faster.
 TEST(GatherPlan, StaysNearWhatWasMeasured) {
   const struct {
     Cell cell;
     DType dtype;
     std::int64_t hidden;
     int batch;
-    double density, measured;
-  } cases[] = {
-      {tanh_cell(), DType::fp16, 2304, 4, 0.1, 1.04},  {tanh_cell(), DType::fp16, 2304, 4, 0.3, 1.35},
-      {tanh_cell(), DType::fp16, 2304, 8, 0.1, 1.24},  {tanh_cell(), DType::fp16, 5632, 4, 0.3, 5.68},
-      {lstm_cell(), DType::fp16, 1024, 4, 0.1, 0.95},  {lstm_cell(), DType::fp16, 2048, 4, 0.1, 1.40},
-      {lstm_cell(), DType::fp16, 2304, 4, 0.1, 1.87},  {lstm_cell(), DType::fp16, 2304, 4, 0.3, 3.49},
-      {lstm_cell(), DType::fp16, 2304, 1, 0.1, 1.41},  {lstm_cell(), DType::fp16, 4096, 4, 0.1, 3.88},
-      {lstm_cell(), DType::fp16, 4096, 4, 0.01, 1.33}, {lstm_cell(), DType::fp16, 512, 1, 0.1, 1.07},
-      {lstm_cell(), DType::fp16, 512, 16, 0.2, 1.11},  {lstm_cell(), DType::bf16, 1024, 4, 0.1, 1.02},
-      {lstm_cell(), DType::fp32, 1024, 4, 0.1, 1.25},  {gru_cell(), DType::fp16, 2560, 4, 0.1, 1.65},
-      {gru_cell(), DType::fp16, 1024, 4, 0.1, 0.92},   {gru_cell(), DType::fp16, 384, 1, 0.3, 1.12},
-      {gru_cell(), DType::fp32, 768, 2, 0.05, 1.21},   {gru_cell(), DType::bf16, 1536, 8, 0.1, 1.54},
-      {relu_cell(), DType::fp16, 1024, 4, 0.2, 0.88},  {tanh_cell(), DType::fp32, 1000, 3, 0.1, 0.99},
-      {tanh_cell(), DType::fp16, 700, 1, 0.5, 1.07},   {lstm_cell(), DType::fp16, 333, 5, 0.3, 1.03}};
+    double density, measured, within;
+  } cases[] = {{tanh_cell(), DType::fp16, 2304, 4, 0.1, 1.03, 0.1},
+               {tanh_cell(), DType::fp16, 2304, 4, 0.3, 1.33, 0.1},
+               {tanh_cell(), DType::fp16, 2304, 8, 0.1, 1.19, 0.1},
+               {tanh_cell(), DType::fp16, 5632, 4, 0.3, 5.58, 0.1},
+               {lstm_cell(), DType::fp16, 1024, 4, 0.1, 0.92, 0.1},
+               {lstm_cell(), DType::fp16, 2048, 4, 0.1, 1.42, 0.1},
+               {lstm_cell(), DType::fp16, 2304, 4, 0.1, 1.68, 0.1},
+               {lstm_cell(), DType::fp16, 2304, 4, 0.3, 3.45, 0.1},
+               {lstm_cell(), DType::fp16, 2304, 1, 0.1, 1.36, 0.1},
+               {lstm_cell(), DType::fp16, 4096, 4, 0.1, 3.77, 0.1},
+               {lstm_cell(), DType::fp16, 4096, 4, 0.01, 1.26, 0.1},
+               {gru_cell(), DType::fp16, 2560, 4, 0.1, 1.56, 0.1},
+               {lstm_cell(), DType::fp16, 512, 1, 0.1, 1.07, 0.25},
+               {lstm_cell(), DType::fp16, 512, 16, 0.2, 1.11, 0.25},
+               {lstm_cell(), DType::bf16, 1024, 4, 0.1, 1.02, 0.25},
+               {lstm_cell(), DType::fp32, 1024, 4, 0.1, 1.25, 0.25},
+               {gru_cell(), DType::fp16, 1024, 4, 0.1, 0.92, 0.25},
+               {gru_cell(), DType::fp16, 384, 1, 0.3, 1.12, 0.25},
+               {gru_cell(), DType::fp32, 768, 2, 0.05, 1.21, 0.25},
+               {gru_cell(), DType::bf16, 1536, 8, 0.1, 1.54, 0.25},
+               {relu_cell(), DType::fp16, 1024, 4, 0.2, 0.88, 0.25},
+               {tanh_cell(), DType::fp32, 1000, 3, 0.1, 0.99, 0.25},
+               {tanh_cell(), DType::fp16, 700, 1, 0.5, 1.07, 0.25},
+               {lstm_cell(), DType::fp16, 333, 5, 0.3, 1.03, 0.25}};
   for (const auto& c : cases) {
     const DirectionPlan plan = plan_for(problem(c.cell, c.hidden, c.batch, c.density, c.dtype), "h100");
     const double recurrent = plan.microseconds() - part(plan, "input projection");
-    EXPECT_NEAR(recurrent / c.measured, 1.0, 0.25)
+    EXPECT_NEAR(recurrent / c.measured, 1.0, c.within)
         << to_string(c.cell) << " " << c.hidden << ", batch " << c.batch << ", " << c.density;
   }
 }

@@ -90,16 +90,17 @@ TEST(Strategy, TwoOfFourNeighboursAreTakenBySparseTensorCores) {
   EXPECT_GT(sparse[0]->microseconds, 0.0) << "half of the weights are gathered: it can, at a price";
 }
 
-TEST(Strategy, GroupsThatHoldTheStateFillPlanesOfEightEntries) {
+TEST(Strategy, GroupsFillPlanesOfEightEntries) {
   const ModelSpec spec{.cell = lstm_cell(), .dtype = DType::fp16, .hidden = 640, .density = 0.5};
   const auto group_batch = [&](const GpuWishes& wishes) {
     return std::get<MmaPlan>(plan_for(spec, 12, wishes).directions[0].choice).group_batch;
   };
-  GpuWishes wishes{.strategy = GpuStrategy::dense_mma, .groups = 1, .asks_late = false};
-  EXPECT_EQ(group_batch(wishes), 16);
-  wishes.group_batch = 12;
-  EXPECT_EQ(group_batch(wishes), 12);
-  EXPECT_EQ(group_batch({.strategy = GpuStrategy::dense_mma, .groups = 1, .asks_late = true}), 12);
+  for (const bool late : {false, true}) {
+    GpuWishes wishes{.strategy = GpuStrategy::dense_mma, .groups = 1, .asks_late = late};
+    EXPECT_EQ(group_batch(wishes), 16) << late;
+    wishes.group_batch = 12;
+    EXPECT_EQ(group_batch(wishes), 12) << late;
+  }
 }
 
 TEST(Strategy, AWishThatOneHasChoosesIt) {
