@@ -90,11 +90,15 @@ constexpr size_t tries_a_group = 200;
 void spread_banks(std::span<RowGroup> groups, int lanes, int slots, const Image& image) {
   const auto groups_a_phase = static_cast<size_t>(image.phase_lanes() / lanes);
   if (slots == 0 || groups_a_phase < 2 || groups.size() <= groups_a_phase) return;
+  std::vector<size_t> filled;  // two row groups without pairs need not change places
+  for (size_t g = 0; g < groups.size(); ++g) {
+    if (!groups[g].pairs.empty()) filled.push_back(g);
+  }
   Spreader spreader(groups, groups_a_phase, slots, image);
   std::minstd_rand random(1);  // the same weights are packed into the same bytes
-  for (size_t tries = tries_a_group * groups.size(); tries > 0; --tries) {
-    if (tries % groups.size() == 0 && spreader.is_best()) return;
-    const size_t a = random() % groups.size(), b = random() % groups.size();
+  for (size_t tries = tries_a_group * filled.size(); tries > 0; --tries) {
+    if (tries % filled.size() == 0 && spreader.is_best()) return;
+    const size_t a = filled[random() % filled.size()], b = random() % groups.size();
     if (a / groups_a_phase != b / groups_a_phase && spreader.swap_if_no_worse(a, b))
       std::swap(groups[a], groups[b]);
   }
