@@ -29,13 +29,14 @@ struct Padding {
   static constexpr int most = CTAS * Slice::entries_a_thread * (THREADS / 4);
   // Not where words of batch entries lack too.
   static constexpr bool published = (Slice::unit_words || Quads::entries * Quads::planes == GROUP_BATCH) && words <= most;
+  static constexpr bool any = published && words > 0;
 
   // The `i`th word that this thread stores of them, or -1 for none: word_at(column warp, unit of it, batch entry, whether it is one
   // behind the last held step).
   template <class WordAt>
   __device__ __forceinline__ static int of_thread(int cta, int i, WordAt&& word_at) {
     const int number = (i * (THREADS / 4) + threadIdx.x / 4) * CTAS + cta;
-    if (!published || threadIdx.x % 4 != 1 || number >= words) return -1;
+    if (!any || threadIdx.x % 4 != 1 || number >= words) return -1;
     const int b = number % words_of_units * (Slice::unit_words ? 4 : 1), unit = number / words_of_units * units_a_word;
     if (unit < behind) {
       const int column = exchanged_units + unit;

@@ -141,7 +141,7 @@ class StagedExchange : public HeldSlice<M> {
   // Publishes the entries that this thread owns as state number `step`. By all threads, which must have met since the last
   // product. False: this CTA has given up, and nothing is published.
   __device__ __forceinline__ bool publish(u32 step, const u32 (&bits)[entries_a_thread], unsigned char*) {
-    return ring_.publish(step, bits, published_, words_, slot_at(step), Padded::published && Padded::words > 0);
+    return ring_.publish(step, bits, published_, words_, slot_at(step), Padded::any);
   }
 
  private:
